@@ -1,0 +1,178 @@
+"""`HighflameMiddleware`: pure ASGI, no task, no queue; everything that is not its business passes untouched."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..asgi_types import App, Receive, Scope, Send
+from ..codecs import codec_for_path, codec_for_shape
+from ..codecs.parts import Codec, dump_json
+from ..config import UNSET, Settings, Unset
+from ..caller import CallContext, context
+from ..drivers import aperform
+from ..errors import HighflameError, UnreadableError
+from ..exchange import Call, Exchange
+from ..flow import arun
+from ..pipeline import audited, guarded, read_call
+from ..policy import policy_of
+from ..telemetry import Recorder, parent_of
+from ..types import Mode
+from .body import read_body, replay
+from .caller import Peers, read_identity, request_id_of
+from .reply import Responder
+
+__all__ = ["HighflameMiddleware"]
+
+_log = logging.getLogger("highflame_middleware.asgi")
+
+
+class HighflameMiddleware:
+    """Guards what comes into and goes out of an application that talks to models.
+
+    JSON bodies in the shape of an OpenAI call are guarded before the
+    application sees them; the JSON and event-stream replies to them, and any
+    other reply in an OpenAI shape, before the caller does. A stopped call is
+    answered 403 (deny), 401 (step_up) or 425 (defer), in OpenAI's error shape.
+    Every request gets an id, and a context that the LLM calls made for it carry.
+
+    ``trusted_peers`` lists the addresses or networks whose ``x-highflame-*``
+    identity headers are believed; by default nobody's are. ``max_body`` bounds,
+    in bytes, what is read of a JSON body to be guarded: a larger one is answered
+    413, or passes where the policy is not to block or to fail open. The other
+    options are settings; what is omitted comes from environment, file and defaults.
+
+    >>> async def app(scope, receive, send): ...
+    >>> guarded_app = HighflameMiddleware(app, mode="monitor", trusted_peers=["10.0.0.0/8"])
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        guard: Any = UNSET,
+        mode: Mode | str | Unset = UNSET,
+        fail_open: bool | Unset = UNSET,
+        deadline: float | Unset = UNSET,
+        trusted_peers: Sequence[str] = (),
+        max_body: int = 16 * 1024 * 1024,
+        settings: Settings | None = None,
+    ) -> None:
+        given = {"guard": guard, "mode": mode, "fail_open": fail_open, "deadline": deadline}
+        if settings is None:
+            # Where this process's calls go is not this door's business: the environment's gateway is not read.
+            settings = Settings.load(gateway=None, **given)
+        else:
+            settings = settings.with_changes(**given)
+        self._app: Any = app
+        self._policy = policy_of(settings)
+        self._peers = Peers.read(trusted_peers)
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request: Any = scope
+        headers = list(request["headers"])
+        client = request.get("client")
+        identity = read_identity(headers) if self._peers.trust(client[0] if client else None) else {}
+        identity["request_id"] = request_id_of(headers)
+        names = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+        with context(**identity) as caller, parent_of(names):
+            await self._serve(request, receive, send, caller)
+
+    async def _serve(self, scope: Any, receive: Receive, send: Send, caller: CallContext) -> None:
+        recorder = Recorder(None, caller)
+        policy = audited(self._policy, recorder, caller)
+        incoming = _Incoming(receive)
+        if policy.guard is not None and _is_json_call(scope):
+            incoming = await _read(scope, receive, self._max_body)
+        exchange = Exchange(_call(scope, incoming, caller), policy, recorder)
+        responder = Responder(send, exchange, caller.request_id or "", raises=_hears_of_leaving(scope))
+        if incoming.fault is not None and policy.strict:
+            await responder.deny(incoming.fault, status=incoming.status)
+            return
+
+        async def invoke(body: Any) -> None:
+            # From here on the reply's reader is the caller: what stops it is told there.
+            exchange.returned = True
+            if body is incoming.body:
+                await self._app(scope, incoming.receive, responder.send)
+            else:
+                content = dump_json(body)
+                message = {"type": "http.request", "body": content, "more_body": False}
+                await self._app(_resized(scope, len(content)), replay([message], receive), responder.send)
+
+        try:
+            await arun(guarded(exchange, invoke), aperform)
+        except HighflameError as error:
+            # The guard's own, or that of an SDK call which the application left to be answered for it.
+            if responder.started:
+                raise
+            await responder.deny(error)
+        except Exception:
+            if not responder.stopped:
+                raise
+            _log.debug("the application raised after its reply had been stopped", exc_info=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    """A request's body as far as it concerns us: a call that can be read, one that cannot, or neither."""
+
+    receive: Receive
+    codec: Codec | None = None
+    body: Any = None
+    fault: UnreadableError | None = None
+    status: int = 400
+
+
+async def _read(scope: Any, receive: Receive, limit: int) -> _Incoming:
+    read = await read_body(receive, limit)
+    receive = replay(read.messages, receive)
+    if read.too_large:
+        fault = UnreadableError(f"The body is longer than the {limit} bytes that are read to be guarded")
+        return _Incoming(receive, fault=fault, status=413)
+    if not read.content:
+        return _Incoming(receive)
+    try:
+        body = json.loads(read.content)
+    except (ValueError, RecursionError):
+        return _Incoming(receive, fault=UnreadableError("The body says it is JSON, but cannot be read as such"))
+    codec = codec_for_path(scope["path"]) or codec_for_shape(body)
+    return _Incoming(receive, codec, body)
+
+
+def _call(scope: Any, incoming: _Incoming, caller: CallContext) -> Call:
+    return read_call(
+        provider="openai",
+        method=scope["method"],
+        path=scope["path"],
+        codec=incoming.codec,
+        body=incoming.body,
+        caller=caller,
+    )
+
+
+def _is_json_call(scope: Any) -> bool:
+    if scope["method"] not in ("POST", "PUT", "PATCH"):
+        return False
+    kind = next((value for name, value in scope["headers"] if name.lower() == b"content-type"), b"")
+    kind = kind.partition(b";")[0].strip().lower()
+    return kind == b"application/json" or kind.endswith(b"+json")
+
+
+def _resized(scope: Any, length: int) -> Any:
+    headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-length"]
+    return {**scope, "headers": [*headers, (b"content-length", str(length).encode())]}
+
+
+def _hears_of_leaving(scope: Any) -> bool:
+    """Whether the application has been promised an OSError from ``send`` once nobody listens (ASGI 2.4)."""
+    major, _, minor = str(scope.get("asgi", {}).get("spec_version", "2.0")).partition(".")
+    return (int(major), int(minor or 0)) >= (2, 4)

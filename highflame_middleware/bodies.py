@@ -1,0 +1,177 @@
+"""Byte streams with a screen in them: what a door hands on in place of a reply's body.
+
+Two shells, blocking and asynchronous, around one piece of state. They end the
+exchange exactly once: at the end of the body, when the reader closes it, when
+it breaks, or when it is dropped and collected.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+
+from .drivers import aperform, perform
+from .exchange import Exchange
+from .flow import Flow, arun, run
+from .screens import Screen
+
+__all__ = ["AsyncGuardedBody", "GuardedBody", "internal_fault"]
+
+_log = logging.getLogger("highflame_middleware")
+
+
+def internal_fault(error: Exception, doing: str) -> None:
+    """A fault of this library where it only looks on: logged, not raised; raised in tests, so that they see it."""
+    _log.exception("internal error while %s; the call goes on", doing, exc_info=error)
+    if "PYTEST_CURRENT_TEST" in os.environ:
+        raise error
+
+
+class _Tap:
+    """What both shells share: which bytes to hand on for a chunk, and when and how it all ends."""
+
+    __slots__ = ("_looking", "ended", "exchange", "screen")
+
+    def __init__(self, exchange: Exchange, screen: Screen) -> None:
+        self.exchange, self.screen = exchange, screen
+        self.ended = False
+        self._looking = True
+        exchange.reading = True
+
+    def advance(self, chunk: bytes | None) -> Flow[bytes]:
+        """The bytes to hand on after a chunk, or after the end of the body (None)."""
+        out = yield from self._looked_at(chunk)
+        if chunk is None and self.screen.stopped is None:
+            self.end(None)
+        return out
+
+    def _looked_at(self, chunk: bytes | None) -> Flow[bytes]:
+        if not self._looking:
+            return chunk or b""
+        try:
+            return (yield from (self.screen.feed(chunk) if chunk is not None else self.screen.finish()))
+        except Exception as error:
+            if self.exchange.policy.holds:
+                raise
+            self._looking = False
+            internal_fault(error, "reading a reply")
+            return chunk or b""
+
+    def halting(self) -> bool:
+        """Whether the screen wants to end the body here."""
+        return self.screen.stopped is not None
+
+    def halt(self) -> bytes:
+        """End here, as the screen says: raise to a reader that has the reply, refuse to an SDK in between."""
+        error = self.screen.stopped
+        assert error is not None
+        if self.exchange.returned:
+            self.end(error)
+            raise error
+        self.exchange.refused = error
+        self.end(None)
+        return self.screen.refusal(error)
+
+    def leave(self) -> None:
+        """The reader closes the body before its end: what came is judged for the record, where that is free."""
+        if self.ended:
+            return
+        guard = self.exchange.policy.guard
+        if guard is not None and guard.local and self.screen.stopped is None:
+            with suppress(Exception):
+                run(self.screen.finish(), perform)
+        self.end(None)
+
+    def end(self, error: BaseException | None) -> None:
+        if not self.ended:
+            self.ended = True
+            self.exchange.close(error)
+
+
+class GuardedBody:
+    """A reply's body for blocking readers: an iterator of bytes with `close`."""
+
+    def __init__(
+        self, source: Iterator[bytes], close: Callable[[], None], exchange: Exchange, screen: Screen
+    ) -> None:
+        self._source, self._close_source = source, close
+        self._tap = _Tap(exchange, screen)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        tap = self._tap
+        while not tap.ended:
+            if tap.halting():
+                self._close_source()
+                return tap.halt()
+            try:
+                chunk = next(self._source, None)
+                out = run(tap.advance(chunk), perform)
+            except BaseException as error:
+                tap.end(error)
+                self._close_source()
+                raise
+            if tap.halting():
+                self._close_source()
+            if out:
+                return out
+        raise StopIteration
+
+    def close(self) -> None:
+        """Leave the body; what was held back is dropped, the upstream is closed at once."""
+        self._tap.leave()
+        self._close_source()
+
+    def __del__(self) -> None:
+        # After an __init__ that raised, or at interpreter exit, there is nothing left to end.
+        with suppress(Exception):
+            self._tap.leave()
+
+
+class AsyncGuardedBody:
+    """A reply's body for asynchronous readers: an asynchronous iterator of bytes with `aclose`."""
+
+    def __init__(
+        self,
+        source: AsyncIterator[bytes],
+        aclose: Callable[[], Awaitable[None]],
+        exchange: Exchange,
+        screen: Screen,
+    ) -> None:
+        self._source, self._close_source = source, aclose
+        self._tap = _Tap(exchange, screen)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        tap = self._tap
+        while not tap.ended:
+            if tap.halting():
+                await self._close_source()
+                return tap.halt()
+            try:
+                chunk = await anext(self._source, None)
+                out = await arun(tap.advance(chunk), aperform)
+            except BaseException as error:
+                tap.end(error)
+                await self._close_source()
+                raise
+            if tap.halting():
+                await self._close_source()
+            if out:
+                return out
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Leave the body; what was held back is dropped, the upstream is closed at once."""
+        self._tap.leave()
+        await self._close_source()
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self._tap.leave()

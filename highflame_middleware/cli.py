@@ -1,0 +1,203 @@
+"""The console script: ``demo``, ``serve``, ``doctor`` and ``guard``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from ._version import __version__
+from .config import Settings
+from .errors import ConfigError, HighflameError
+from .types import GuardRequest, Stage
+
+__all__ = ["main"]
+
+OK, BLOCKED, FAILED = 0, 3, 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0 well, 1 a fault, 2 wrong usage, 3 blocked by the guard.
+
+    >>> main(["guard", "Hello!"])
+    allow
+    0
+    """
+    given = _parser().parse_args(arguments)
+    try:
+        return _COMMANDS[given.command](given)
+    except HighflameError as error:
+        print(f"highflame-middleware: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="highflame-middleware", description="Guard, route and trace the LLM calls of Python programs."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("demo", help="show what the library does, on this machine, with no account and no network")
+    serve = commands.add_parser("serve", help="serve the embedded gateway")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8787)
+    serve.add_argument("--config", metavar="FILE", help="settings file (default: highflame.toml or pyproject.toml)")
+    doctor = commands.add_parser("doctor", help="check versions, prove the seams, see whether the gateway is there")
+    doctor.add_argument(
+        "--config", metavar="FILE", help="settings file (default: highflame.toml or pyproject.toml)"
+    )
+    guard = commands.add_parser("guard", help="ask the embedded guard about a text")
+    guard.add_argument("text", help="the text, or - to read standard input")
+    guard.add_argument("--stage", choices=[stage.value for stage in Stage], default=Stage.PROMPT.value)
+    guard.add_argument("--json", action="store_true", help="print the whole verdict as JSON")
+    return parser
+
+
+def _demo(_given: argparse.Namespace) -> int:
+    from .demo import run_demo  # noqa: PLC0415
+
+    return run_demo()
+
+
+def _serve(given: argparse.Namespace) -> int:
+    from .extras import require  # noqa: PLC0415
+    from .gateway import Gateway  # noqa: PLC0415
+
+    settings = Settings.load(file=given.config, gateway=None)
+    gateway = Gateway(settings=settings)
+    if not gateway.providers:
+        raise ConfigError("there is nothing to serve: the settings name no [providers.NAME] (see docs/gateway.md)")
+    if gateway.lends_keys and not gateway.asks_for_keys and not _is_loopback(given.host):
+        raise ConfigError(
+            f"--host {given.host} would let anybody who reaches it use the providers' keys: "
+            "set gateway_keys, or serve on 127.0.0.1"
+        )
+    uvicorn = require("uvicorn", extra="gateway", needed="uvicorn>=0.30")
+    guarding = "no guard" if settings.guard is None else f"guard {settings.guard}, mode {settings.mode}"
+    print(f"gateway on http://{given.host}:{given.port}/v1 ({', '.join(gateway.providers)}; {guarding})")
+    uvicorn.run(gateway, host=given.host, port=given.port, log_level="warning")
+    return OK
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    settings = Settings.load(file=given.config)
+    print(f"highflame-middleware {__version__}, Python {platform.python_version()} on {platform.system()}")
+    print("versions    " + ", ".join(f"{name} {version}" for name, version in _versions()))
+    gateway = settings.gateway if isinstance(settings.gateway, str | None) else "a Gateway of this process"
+    print(f"settings    gateway {gateway or 'none'}, guard {settings.guard or 'none'}, mode {settings.mode},")
+    print(f"            fail_open {str(settings.fail_open).lower()}, deadline {settings.deadline:g} s")
+    if unused := _unused(settings):
+        print(f"            set, but read by nothing in this version: {', '.join(unused)}")
+    faults = [*_prove_seams(), *_reach_gateway(settings)]
+    print("all well" if not faults else f"{len(faults)} fault(s)")
+    return OK if not faults else FAILED
+
+
+def _versions() -> list[tuple[str, str]]:
+    found = []
+    for name in ("openai", "httpx", "httpx2", "wrapt", "opentelemetry-api", "fastapi", "uvicorn"):
+        try:
+            found.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            found.append((name, "absent"))
+    return found
+
+
+def _unused(settings: Settings) -> list[str]:
+    """Settings that the chosen gateway and guard do not look at."""
+    later = ["shield_url", "token_url", "identity_url", "project_id"]
+    if settings.gateway not in ("highflame-v2", "javelin"):
+        later += ["route", "virtual_api_key", "account_id"]
+    if settings.gateway is None:
+        later.append("api_key")
+    return [name for name in later if getattr(settings, name) is not None]
+
+
+def _prove_seams() -> list[str]:
+    from .instrumentation.installation import Installation  # noqa: PLC0415
+    from .instrumentation.probe import PROBES, prove  # noqa: PLC0415
+
+    faults = []
+    for sdk, status in Installation(Settings(guard=None)).status().items():
+        if status.state == "absent":
+            print(f"seam        {status}")
+            continue
+        if status.state == "too old":
+            print(f"seam        {status}")
+            faults.append(str(status))
+            continue
+        proofs = prove(sdk) if sdk in PROBES else []
+        missing = [proof for proof in proofs if not proof.proven]
+        state = f"proven ({', '.join(proof.case for proof in proofs)})" if not missing else "NOT proven"
+        print(f"seam        {sdk} {status.version}: {state}")
+        for proof in missing:
+            print(f"            {proof.case}: {proof.detail}")
+            faults.append(f"{sdk} {proof.case}")
+    return faults
+
+
+def _reach_gateway(settings: Settings) -> list[str]:
+    url = settings.gateway_url
+    if url is None:
+        where = "in this process" if settings.gateway is not None else "none: calls keep their own base URL"
+        print(f"gateway     {where}")
+        return []
+    import httpx  # noqa: PLC0415
+
+    host = urlsplit(url).netloc
+    try:
+        # Any answer will do: whether the key is right shows only in a call, which costs.
+        status = httpx.get(url, timeout=5.0, follow_redirects=False).status_code
+    except httpx.HTTPError as error:
+        print(f"gateway     {host}: not reachable ({type(error).__name__})")
+        return ["gateway"]
+    print(f"gateway     {host}: reachable (answered {status})")
+    return []
+
+
+def _guard(given: argparse.Namespace) -> int:
+    from .engine import EmbeddedGuard  # noqa: PLC0415
+
+    text = sys.stdin.read() if given.text == "-" else given.text
+    verdict = EmbeddedGuard().evaluate(GuardRequest.at(Stage(given.stage), text))
+    if given.json:
+        print(json.dumps(_plain(verdict), indent=2))
+    else:
+        reason = f": {verdict.policy_reason}" if verdict.policy_reason else ""
+        print(f"{verdict.decision.value}{reason}")
+        if verdict.redacted_content is not None:
+            print(verdict.redacted_content)
+    return OK if verdict.allowed else BLOCKED
+
+
+def _plain(verdict: Any) -> dict[str, Any]:
+    return {
+        "decision": verdict.decision.value,
+        "policy_reason": verdict.policy_reason,
+        "signals": [
+            {name: getattr(signal, name) for name in ("name", "category", "score", "severity", "context_key")}
+            for signal in verdict.signals
+        ],
+        "redacted_content": verdict.redacted_content,
+        "redaction_entries": [
+            {name: getattr(entry, name) for name in ("type", "start_pos", "end_pos", "replacement")}
+            for entry in verdict.redaction_entries
+        ],
+        "latency_ms": round(verdict.latency_ms, 3),
+        "request_id": verdict.request_id,
+    }
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = MappingProxyType(
+    {"demo": _demo, "serve": _serve, "doctor": _doctor, "guard": _guard}
+)

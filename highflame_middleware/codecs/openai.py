@@ -1,0 +1,107 @@
+"""What the OpenAI formats share: tool definitions, parameters, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..types import Stage
+from .parts import Path, Text, dump_json, leaves
+
+__all__ = [
+    "OPAQUE",
+    "error_body",
+    "error_event",
+    "integer",
+    "mapping",
+    "number",
+    "read_definitions",
+    "sequence",
+    "stop_sequences",
+    "string",
+    "text_of",
+]
+
+# Keys whose strings are ids, enumerations, addresses or encoded blobs, never prose.
+OPAQUE = frozenset(
+    {
+        "approval_request_id",
+        "call_id",
+        "container_id",
+        "data",
+        "detail",
+        "encrypted_content",
+        "file_data",
+        "file_id",
+        "file_url",
+        "filename",
+        "format",
+        "id",
+        "image_url",
+        "input_audio",
+        "item_id",
+        "mime_type",
+        "name",
+        "object",
+        "phase",
+        "role",
+        "server_label",
+        "status",
+        "tool_call_id",
+        "type",
+    }
+)
+
+
+def string(value: Any) -> str | None:
+    """A string that is not empty, or nothing."""
+    return value if isinstance(value, str) and value else None
+
+
+def integer(value: Any) -> int | None:
+    """An integer, or nothing."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def number(value: Any) -> float | None:
+    """A number, or nothing."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A JSON object, or an empty one: what is not there has no fields."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def sequence(value: Any) -> list[Any] | tuple[Any, ...]:
+    """A JSON array, or an empty one."""
+    return value if isinstance(value, list | tuple) else ()
+
+
+def stop_sequences(value: Any) -> tuple[str, ...]:
+    """The ``stop`` parameter: one string or several."""
+    return (value,) if isinstance(value, str) else tuple(item for item in sequence(value) if isinstance(item, str))
+
+
+def text_of(value: Any, path: Path, stage: Stage, role: str) -> Iterator[Text]:
+    """Every text below a value: a string, content parts, or a shape this library has never seen."""
+    for place, found in leaves(value, path, OPAQUE):
+        if found:
+            yield Text(place, found, stage, role)
+
+
+def read_definitions(value: Any, path: Path) -> Iterator[Text]:
+    """The descriptions in tool definitions and JSON schemas: text that the model reads as instruction."""
+    for place, found in leaves(value, path, frozenset()):
+        if found and place[-1] in ("description", "server_description"):
+            yield Text(place, found, Stage.PROMPT, "tool_definition")
+
+
+def error_body(message: str, code: str) -> dict[str, Any]:
+    """An error in OpenAI's shape."""
+    return {"error": {"message": message, "type": "highflame_error", "param": None, "code": code}}
+
+
+def error_event(message: str, code: str) -> bytes:
+    """A stream event that the OpenAI clients raise as an error; no ``[DONE]`` follows it."""
+    return b"data: " + dump_json(error_body(message, code)) + b"\n\n"

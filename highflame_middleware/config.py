@@ -1,0 +1,363 @@
+"""Settings: arguments, then environment, then file, then defaults; read once, validated, frozen.
+
+An omitted argument means "look further down that list"; ``None`` means off.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+from .errors import ConfigError
+from .types import Mode, Secret
+
+__all__ = ["DEFAULT_BASE_URLS", "GATEWAYS", "STREAMS", "UNSET", "Settings", "Unset"]
+
+
+class Unset:
+    """The type of `UNSET`: an argument that was not given."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset()
+
+GATEWAYS = ("highflame", "highflame-v2", "javelin", "openai-compatible", "embedded")
+GUARDS = ("embedded",)
+STREAMS = ("buffer", "sentence", "passthrough")
+LATER = {"portkey": "gateway", "shield": "guard"}
+
+DEFAULT_BASE_URLS: Mapping[str, str] = {
+    "highflame": "https://gateway.highflame.ai/llm/v1",
+    "highflame-v2": "https://api.highflame.app/v1",
+    "javelin": "https://api-dev.javelin.live/v1",
+}
+_HEADER_ROUTED = ("highflame-v2", "javelin")
+_REMOTE_GATEWAYS = ("highflame", *_HEADER_ROUTED, "openai-compatible")
+
+# Each setting of the environment; HIGHFLAME_BASE_URL is apart, for what it means depends on the gateway.
+_ENVIRONMENT: Mapping[str, str] = {
+    "API_KEY": "api_key",
+    "GATEWAY": "gateway",
+    "GATEWAY_URL": "base_url",
+    "GUARD": "guard",
+    "MODE": "mode",
+    "FAIL_OPEN": "fail_open",
+    "DEADLINE": "deadline",
+    "ROUTE": "route",
+    "VIRTUALAPIKEY": "virtual_api_key",
+    "ACCOUNT_ID": "account_id",
+    "PROJECT_ID": "project_id",
+    "TOKEN_URL": "token_url",
+    "IDENTITY_URL": "identity_url",
+    "BASE_URL": "shield_url",
+}
+_OFF = frozenset({"", "none", "off"})
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+
+_warned: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set, validated on construction.
+
+    ``gateway`` is one of `GATEWAYS`, a `Gateway`, or None: then calls go where
+    the client sends them, with the client's own credentials. ``base_url`` and
+    ``api_key`` are the gateway's. ``deadline`` bounds one guard evaluation, in
+    seconds. ``stream`` says how a guard without a window is asked about a
+    stream. ``reroute_hosts`` lists hosts (``host`` or ``host:port``; ``*`` for
+    all) whose calls go to the gateway although they are none of the provider's
+    own: self-hosted base URLs are left alone unless they stand here.
+    ``providers`` are the embedded gateway's, ``default_provider`` the one that
+    takes calls naming none, and ``gateway_keys`` what callers of its HTTP door
+    must present one of.
+
+    >>> Settings(mode="monitor").mode
+    <Mode.MONITOR: 'monitor'>
+    >>> Settings(mode="watch")
+    Traceback (most recent call last):
+    highflame_middleware.errors.ConfigError: mode='watch' is unknown: use one of enforce, monitor, alert, modify
+    """
+
+    gateway: Any = None
+    base_url: str | None = None
+    api_key: Secret | None = None
+    route: str | None = None
+    virtual_api_key: Secret | None = None
+    account_id: str | None = None
+    project_id: str | None = None
+    guard: Any = "embedded"
+    mode: Mode = Mode.ENFORCE
+    fail_open: bool = False
+    deadline: float = 2.0
+    stream: str = "buffer"
+    reroute_hosts: tuple[str, ...] = ()
+    shield_url: str | None = None
+    token_url: str | None = None
+    identity_url: str | None = None
+    providers: Mapping[str, Any] = field(default_factory=dict)
+    default_provider: str | None = None
+    gateway_keys: tuple[Secret, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, read in _READERS.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, read(name, value))
+            elif name in _REQUIRED:
+                raise ConfigError(f"{name}=None is not possible: {_REQUIRED[name]}")
+        if self.gateway == "openai-compatible" and self.base_url is None:
+            raise ConfigError(
+                "gateway='openai-compatible' needs to know where it is: give base_url= or set HIGHFLAME_GATEWAY_URL"
+            )
+        if self.base_url is not None and not (self.gateway is None or self.gateway in _REMOTE_GATEWAYS):
+            raise ConfigError("base_url does not go with the embedded gateway: its upstreams stand under providers")
+        if self.gateway is None and self.base_url is not None:
+            raise ConfigError(
+                f"base_url={self.base_url!r} without a gateway: give gateway= as well, or leave it out"
+            )
+        if self.gateway in DEFAULT_BASE_URLS and self.api_key is None:
+            raise ConfigError(f"gateway={self.gateway!r} needs a key: give api_key= or set HIGHFLAME_API_KEY")
+
+    @property
+    def gateway_url(self) -> str | None:
+        """Where the gateway is reached, or nothing where no socket is needed."""
+        if self.gateway not in _REMOTE_GATEWAYS:
+            return None
+        return self.base_url or DEFAULT_BASE_URLS.get(self.gateway)
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+        **arguments: Any,
+    ) -> Settings:
+        """Settings from arguments, environment, file and defaults, in this order.
+
+        ``file`` is a TOML file that must exist; without it ``highflame.toml``
+        and then ``[tool.highflame]`` of ``pyproject.toml`` are looked for in the
+        working directory. Arguments that are `UNSET` count as omitted.
+
+        >>> Settings.load(environ={"HIGHFLAME_MODE": "monitor"}, deadline=0.5).mode
+        <Mode.MONITOR: 'monitor'>
+        """
+        given = {name: value for name, value in arguments.items() if value is not UNSET}
+        _refuse_unknown(given, "argument")
+        found = {**_read_file(file), **_read_environment(os.environ if environ is None else environ), **given}
+        return cls(**_settle_gateway(found, set(given)))
+
+    def with_changes(self, **changes: Any) -> Settings:
+        """These settings with some replaced; values that are `UNSET` change nothing."""
+        given = {name: value for name, value in changes.items() if value is not UNSET}
+        _refuse_unknown(given, "argument")
+        return replace(self, **given)
+
+
+def _settle_gateway(found: dict[str, Any], arguments: set[str]) -> dict[str, Any]:
+    """Which gateway is meant where none is named: a key means Highflame's, a URL alone an OpenAI-compatible one."""
+    if "gateway" not in found:
+        if found.get("api_key"):
+            found["gateway"] = "highflame"
+        elif found.get("base_url"):
+            found["gateway"] = "openai-compatible"
+    if found.get("gateway") in _HEADER_ROUTED and not found.get("base_url") and found.get("shield_url"):
+        found["base_url"] = found.pop("shield_url")
+    if found.get("gateway") is None and "base_url" not in arguments:
+        # Turned off by an argument: where the environment's gateway would have been does not matter any more.
+        found.pop("base_url", None)
+    return found
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for suffix, name in _ENVIRONMENT.items():
+        new, old = f"HIGHFLAME_{suffix}", f"JAVELIN_{suffix}"
+        if new in environ:
+            value = environ[new]
+        elif old in environ:
+            value = environ[old]
+            if old not in _warned:
+                _warned.add(old)
+                warnings.warn(f"{old} is the old name of {new}; it still works", DeprecationWarning, stacklevel=4)
+        else:
+            continue
+        found[name] = None if value.strip().lower() in _OFF and name != "fail_open" else value.strip()
+    return {name: value for name, value in found.items() if value is not None or name in ("gateway", "guard")}
+
+
+def _read_file(file: str | os.PathLike[str] | None) -> dict[str, Any]:
+    if file is not None:
+        return _read_toml(Path(file), ())
+    if (here := Path("highflame.toml")).is_file():
+        return _read_toml(here, ())
+    if (here := Path("pyproject.toml")).is_file() and b"[tool.highflame" in here.read_bytes():
+        return _read_toml(here, ("tool", "highflame"))
+    return {}
+
+
+def _read_toml(path: Path, table: tuple[str, ...]) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - only where there is a file
+
+    try:
+        found: Any = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"the settings file {str(path)!r} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the settings file {str(path)!r} is not valid TOML: {error}") from error
+    for key in table:
+        found = found.get(key, {})
+    _refuse_unknown(found, f"setting in {str(path)!r}")
+    return cast("dict[str, Any]", found)
+
+
+def _refuse_unknown(found: Mapping[str, Any], what: str) -> None:
+    known = [item.name for item in fields(Settings)]
+    for name in found:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise ConfigError(f"{name!r} is an unknown {what}: {hint}")
+
+
+def _read_choice(known: tuple[str, ...], unless: Callable[[Any], bool]) -> Callable[[str, Any], Any]:
+    def read(name: str, value: Any) -> Any:
+        if not isinstance(value, str):
+            if unless(value):
+                return value
+            raise ConfigError(
+                f"{name}={value!r} cannot be used: give one of {', '.join(known)}, or a suitable object"
+            )
+        if value in LATER and LATER[value] == name:
+            raise ConfigError(f"{name}={value!r} is not part of this version: use one of {', '.join(known)}")
+        if value not in known:
+            raise ConfigError(f"{name}={value!r} is unknown: use one of {', '.join(known)}")
+        return value
+
+    return read
+
+
+def _read_mode(name: str, value: Any) -> Mode:
+    try:
+        return Mode(value)
+    except ValueError:
+        raise ConfigError(f"{name}={value!r} is unknown: use one of {', '.join(Mode)}") from None
+
+
+def _read_bool(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
+        return value.lower() in _TRUE
+    raise ConfigError(f"{name}={value!r} is neither true nor false")
+
+
+def _read_deadline(name: str, value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if isinstance(value, bool) or not 0 < seconds <= 600:
+        raise ConfigError(
+            f"{name}={value!r} cannot be used: give seconds above 0, at most 600; every wait is bounded"
+        )
+    return seconds
+
+
+def _read_url(name: str, value: Any) -> str:
+    try:
+        parts = urlsplit(str(value))
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{name} is not a URL: it must begin with http:// or https:// and name a host")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError(f"{name} must be a plain base URL, without credentials, query or fragment")
+    return str(value).rstrip("/")
+
+
+def _read_secret(name: str, value: Any) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"{name} must be a string that is not empty")
+    if not value.strip().isascii() or any(character < " " for character in value.strip()):
+        raise ConfigError(f"{name} holds characters that no HTTP header may carry")
+    return Secret(value.strip())
+
+
+def _read_name(name: str, value: Any) -> str:
+    if (
+        not isinstance(value, str)
+        or not value
+        or not value.isascii()
+        or any(character < " " for character in value)
+    ):
+        raise ConfigError(f"{name}={value!r} cannot be used: it is sent as a header, so give printable ASCII")
+    return value
+
+
+def _read_hosts(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not all(isinstance(item, str) and item for item in value):
+        raise ConfigError(f"{name}={value!r} cannot be used: give a list of 'host' or 'host:port'")
+    return tuple(item.lower() for item in value)
+
+
+def _read_secrets(name: str, value: Any) -> tuple[Secret, ...]:
+    if isinstance(value, str | Secret):
+        raise ConfigError(f"{name} must be a list of keys")
+    return tuple(_read_secret(name, item) for item in value)
+
+
+def _read_providers(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name} must be a table of providers by name")
+    return dict(value)
+
+
+_REQUIRED: Mapping[str, str] = {
+    "mode": f"use one of {', '.join(Mode)}",
+    "fail_open": "use true or false",
+    "deadline": "give seconds; every wait is bounded",
+    "stream": f"use one of {', '.join(STREAMS)}",
+    "reroute_hosts": "give an empty list",
+    "providers": "give an empty table",
+    "gateway_keys": "give an empty list",
+}
+_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    "gateway": _read_choice(GATEWAYS, unless=callable),
+    "base_url": _read_url,
+    "api_key": _read_secret,
+    "route": _read_name,
+    "virtual_api_key": _read_secret,
+    "account_id": _read_name,
+    "project_id": _read_name,
+    "guard": _read_choice(GUARDS, unless=lambda value: callable(value) or _judges(value)),
+    "mode": _read_mode,
+    "fail_open": _read_bool,
+    "deadline": _read_deadline,
+    "stream": _read_choice(STREAMS, unless=lambda _: False),
+    "reroute_hosts": _read_hosts,
+    "shield_url": _read_url,
+    "token_url": _read_url,
+    "identity_url": _read_url,
+    "providers": _read_providers,
+    "default_provider": _read_name,
+    "gateway_keys": _read_secrets,
+}
+
+
+def _judges(value: Any) -> bool:
+    return hasattr(value, "evaluate") or hasattr(value, "aevaluate")

@@ -1,0 +1,80 @@
+"""Mail and network addresses."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+
+from .finding import Finding
+from .secrets import starts_token
+
+__all__ = ["find_emails", "find_ipv4_at", "find_ipv6"]
+
+_LOCAL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+-"
+_DOMAIN = r"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])"
+_IPV4 = r"\d{1,3}(?:\.\d{1,3}){3}(?![A-Za-z0-9_]|[.-]\d|/\d)"
+_IPV6 = r"[0-9A-Fa-f:]{2,39}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?![0-9A-Za-z:_]|\.\d)"
+_VERSION = r"version|release|[=~<>]=|\bv(?:er)?\b|package|build"
+_NETWORK = r"\bip\b|ipv4|host|server|addr|login|\bfrom\b|ping|subnet|dns|client|remote"
+
+
+def find_emails(text: str) -> Iterator[Finding]:
+    """Mail addresses; ``git@`` names a service, not a person."""
+    at = text.find("@")
+    while at >= 0:
+        if domain := _compiled(_DOMAIN).match(text, at):
+            ahead = text[max(0, at - 65) : at]
+            local = ahead[len(ahead.rstrip(_LOCAL)) :].lstrip(".")
+            start = at - len(local)
+            if local and not starts_token(text, start):
+                start += 1  # the letter of an escape
+            if len(local) <= 64 and text[start:at] not in {"", "git"}:
+                yield Finding(start, domain.end(), "email")
+        at = text.find("@", at + 1)
+
+
+def find_ipv4_at(text: str, lowered: str, at: int) -> Iterator[Finding]:
+    """The address in four numbers that begins at ``at``, if it is one of a host and not a version."""
+    matched = _compiled(_IPV4).match(text, at)
+    if matched is None or text[at - 1 : at] in {"-", "_", "/"}:
+        return
+    parts = matched.group().split(".")
+    numbers = [int(part) for part in parts]
+    if max(numbers) > 255 or any(part != str(number) for part, number in zip(parts, numbers, strict=True)):
+        return
+    if numbers[0] in {0, 127, 255}:
+        return  # no host of anybody's
+    before = lowered[max(0, at - 24) : at]
+    if _compiled(_VERSION).search(before) or (max(numbers) < 32 and not _compiled(_NETWORK).search(before)):
+        return
+    yield Finding(at, matched.end(), "ip_address")
+
+
+def find_ipv6(text: str) -> Iterator[Finding]:
+    """Addresses in groups of hexadecimal digits."""
+    seen = -1
+    for colon in _compiled(r":[0-9A-Fa-f]{0,4}:").finditer(text):
+        ahead = text[max(0, colon.start() - 40) : colon.start()]
+        start = colon.start() - (len(ahead) - len(ahead.rstrip("0123456789abcdefABCDEF:")))
+        if start == seen or text[start - 1 : start] == ":" or not starts_token(text, start):
+            continue
+        seen = start
+        if (matched := _compiled(_IPV6).match(text, start)) and _is_ipv6(matched.group()):
+            yield Finding(start, matched.end(), "ip_address")
+
+
+def _is_ipv6(address: str) -> bool:
+    head, gap, rest = address.partition("::")
+    groups = [group for side in (head, rest) if side for group in side.split(":")]
+    count = len(groups) + ("." in address)
+    if any(not group or len(group) > 4 for group in groups if "." not in group):
+        return False
+    if not any(character.isdigit() for character in address):
+        return False  # std::bad, dead::beef
+    return 3 <= count <= 7 if gap else count == 8
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.ASCII)

@@ -1,0 +1,152 @@
+"""Credentials that are told by what stands before them: ``password = …``, ``Authorization: Bearer …``.
+
+Only the value is found, never the name, so a stream may release the name at once.
+What a value has to look like depends on how it is introduced: prose says
+"the password is wrong" far more often than it says a password.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .finding import Finding, run_of
+
+__all__ = ["NAMES", "Name", "find"]
+
+# How a name is tied to its value: by a sign (with a quote, a bracket or a type annotation in between), by a
+# word, or by a space after a command line option. All of it is far shorter than the context a stream keeps.
+_SUFFIX = r"[a-z0-9_.-]{0,24}(?: (?:key|token|value|code|secret|phrase))?"
+_WORD = r"(?:w(?:or)?[dt]|phrase|code)?(?:[_.-][a-z0-9_.-]{0,24})?"
+_TIE = (
+    r"(?:\\{0,3}[\"'`]?\]?[ \t]{0,4}(?::[ \t]{0,2}[a-z_.|\[\]]{1,24}[ \t]{0,2}(?==))?(?:=>|:=|={1,3}|:|>)\s{0,4}"
+    r"|(?P<prose> ?(?:is|was|are|ist|est|es|é|是|为|は) ?(?:now |set to |currently )?:?)"
+    r"|(?P<option> ))"
+    r"(?P<quote>\\{0,3}[\"'`]|\*{1,2})?"
+)
+_BEARER = r" {1,2}"
+_HEADER = r"\\{0,3}[\"']?\s{0,2}[:=]\s{0,3}\\{0,3}[\"']?(?:(?:basic|token|apikey|key|digest|negotiate) )"
+_LOGIN = r"[\"']?[^\s:\"'\\/]{1,64}:"  # curl -u name:password
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A word, in lower case, that introduces a credential; how it is tied to it; its least length."""
+
+    literal: str
+    type: str = "generic_secret"
+    least: int = 12
+    tied: str = _SUFFIX + _TIE
+    rank: int = 1
+
+
+NAMES: tuple[Name, ...] = (
+    Name("pass", "password", 6, _WORD + _TIE),
+    *(
+        Name(word, "password", 6)
+        for word in ("pwd", "contraseña", "senha", "пароль", "密码", "パスワード", "비밀번호")
+    ),
+    Name("mot de passe", "password", 6),
+    *(Name(word) for word in ("secret", "token", "credential", "auth_key", "encryption_key", "signing_key")),
+    *(Name(f"{word}{joint}key") for word in ("api", "access") for joint in ("_", "-", "", " ")),
+    *(Name(word, "aws_secret_key", 40, rank=0) for word in ("secret_access_key", "secretaccesskey", "aws_secret")),
+    Name("bearer", "bearer_token", 16, _BEARER, 0),
+    Name("authorization", "basic_credentials", 8, _HEADER, 0),
+    Name("-u ", "password", 6, _LOGIN),
+)
+
+# A bare value ends at what code and prose put after one; a dot or colon only belongs to it when it goes on.
+_NEVER = r"\x00-\x20\x7f-\U0010ffff\"'`\\"
+_BARE = rf"[^{_NEVER}<>,;(){{}}\[\]|&.:]|[.:](?=[^{_NEVER}<>,;(){{}}\[\]|&])"
+_QUOTED = rf"[^{_NEVER}]"
+_ENOUGH = 128  # characters to judge a value by
+
+_PLACEHOLDERS = (
+    "xxx",
+    "***",
+    "...",
+    "your",
+    "example",
+    "placeholder",
+    "change",
+    "replace",
+    "redacted",
+    "dummy",
+    "{{",
+)
+_NOT_VALUES = r"(?:[/~@%<]|\./|\.\./|--|\$[A-Za-z_({]|[a-z]+://|arn:|0x)"  # paths, variables, addresses
+_CODE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"  # settings.password2
+_TERMS = (
+    r"(?i:base\d+|sha\d+|md5|aes\d*|utf\d+|oauth\d?|hs\d+|rs\d+|es\d+|bcrypt|argon\d\w*|ed\d+|x509|http2?|v\d+)"
+)
+_NAMED = r"[A-Za-z]*|\d*|[A-Za-z]{1,12}\d{1,3}"  # a part of a name or a version: gpt, 4, v2, base64
+
+
+def find(text: str, lowered: str) -> Iterator[Finding]:
+    """The values that a folded text, given in lower case as well, assigns to names of credentials.
+
+    >>> text = "DB_PASSWORD=" + "hunter" + "22"
+    >>> [(found.type, text[found.start:found.end]) for found in find(text, text.lower())]
+    [('password', 'hunter22')]
+    """
+    for name in NAMES:
+        at = lowered.find(name.literal)
+        while at >= 0:
+            after = at + len(name.literal)
+            if tied := _compiled(name.tied).match(lowered, after):
+                yield from _value(name, text, lowered, tied)
+            at = lowered.find(name.literal, after)
+
+
+def _value(name: Name, text: str, lowered: str, tied: re.Match[str]) -> Iterator[Finding]:
+    how = tied.groupdict()
+    if how.get("option") and not _is_option(lowered, tied.start()):
+        return
+    start = tied.end()
+    tail = run_of(_QUOTED if how.get("quote") else _BARE)
+    end = start + tail(text[start : start + _ENOUGH], 0, True)[0]
+    value = text[start:end]
+    if len(value) < name.least or (not how.get("quote") and text[end : end + 1] in {"(", "["}):
+        return
+    if _looks_secret(value, password=name.type == "password", prose=bool(how.get("prose"))):
+        yield Finding(start, tail(text, end, True)[0], name.type, name.rank, tail)
+
+
+def _is_option(lowered: str, at: int) -> bool:
+    ahead = lowered[max(0, at - 26) : at]
+    return ahead[len(ahead.rstrip("abcdefghijklmnopqrstuvwxyz0123456789-_")) :].startswith("--")
+
+
+def _looks_secret(value: str, *, password: bool, prose: bool) -> bool:
+    """Whether a value is a credential rather than a word, a name, code or a stand-in."""
+    lowered = value.lower()
+    digits = sum(character.isdigit() for character in value)
+    letters = sum(character.isalpha() for character in value)
+    if not letters or any(word in lowered for word in _PLACEHOLDERS) or _compiled(_NOT_VALUES).match(value):
+        return False
+    if _compiled(_CODE).fullmatch(value) or _compiled(_TERMS).fullmatch(value):
+        return False
+    parts = _compiled(r"[-_./:+]").split(value)
+    if len(parts) > 1 and all(_compiled(_NAMED).fullmatch(part) for part in parts):
+        return False
+    if password:
+        signs = len(value) - digits - letters - sum(value.count(sign) for sign in "-_./:")
+        return digits > 0 or (signs > 0 and not prose)
+    mixed = sum(one.islower() and two.isupper() for one, two in pairwise(value))
+    return (digits >= 2 or (digits >= 1 and mixed >= 4)) and _entropy(value) >= 2.8
+
+
+def _entropy(value: str) -> float:
+    """Shannon's, in bits a character."""
+    counts = Counter(value).values()
+    return math.log2(len(value)) - sum(count * math.log2(count) for count in counts) / len(value)
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.ASCII)

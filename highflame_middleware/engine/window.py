@@ -1,0 +1,170 @@
+"""Guards one text while it is being written, or in one go when it is all there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import perf_counter
+
+from ..errors import GuardError
+from ..guard.protocol import Progress
+from ..types import GuardRequest, GuardResponse, RedactionEntry, Stage
+from . import invisible
+from .docket import Docket
+from .finding import Finding, Tail
+from .policy import Policy
+from .quotes import Quotes
+from .release import REACH, release
+from .tape import Tape
+
+__all__ = ["EmbeddedWindow"]
+
+_RUN = 2 * REACH  # characters without a break after which they are released in parts
+
+
+class EmbeddedWindow:
+    """A text gives the same redactions and the same decision in whatever pieces it comes.
+
+    >>> from highflame_middleware.engine import EmbeddedGuard
+    >>> from highflame_middleware.types import GuardRequest
+    >>> window = EmbeddedGuard().window(GuardRequest(content=""))
+    >>> [window.feed(piece).cleared for piece in ("Card 4111 1111 ", "1111 1111", ", thanks")]
+    [5, 5, 26]
+    """
+
+    __slots__ = (
+        "_cleared",
+        "_docket",
+        "_judged",
+        "_known",
+        "_length",
+        "_policy",
+        "_quotes",
+        "_raw",
+        "_runs",
+        "_seconds",
+        "_tail",
+        "_tape",
+        "_verdict",
+    )
+
+    def __init__(self, policy: Policy, request: GuardRequest) -> None:
+        self._policy = policy
+        self._docket = Docket(policy, request)
+        self._tape = Tape()
+        self._quotes = Quotes() if request.stage is Stage.TOOL_CALL else None
+        self._tail: tuple[str, Tail] | None = None  # of what goes on where the tape begins
+        self._known = 0  # where in the written text the last look ended
+        self._raw = ""  # the end of the written text, from a little before `_judged`
+        self._judged = 0  # how far its invisible characters have been judged
+        self._runs: list[invisible.Run] = []  # the ones still to be taken out
+        self._length = 0
+        self._cleared = 0
+        self._seconds = 0.0
+        self._verdict: GuardResponse | None = None
+
+    def feed(self, text: str) -> Progress:
+        """Take the next piece of the text."""
+        return self._advance(text, final=False)
+
+    def finish(self) -> Progress:
+        """The text has ended: clear the rest of it and give the verdict on the whole."""
+        return self._advance("", final=True)
+
+    def judge(self, text: str) -> GuardResponse:
+        """The verdict on a text that is complete."""
+        verdict = self._advance(text, final=True).verdict
+        assert verdict is not None
+        return verdict
+
+    def _advance(self, text: str, *, final: bool) -> Progress:
+        began = perf_counter()
+        entries: tuple[RedactionEntry, ...] = ()
+        if self._verdict is None:
+            self._read(text, final=final)
+            if not self._docket.denied:
+                entries = self._settle(final=final)
+            self._seconds += perf_counter() - began
+            if final or self._docket.denied:
+                self._verdict = self._docket.verdict(self._seconds * 1_000)
+        return Progress(self._cleared, entries, self._verdict)
+
+    def _read(self, text: str, *, final: bool) -> None:
+        self._length += len(text)
+        if self._length > self._policy.max_chars:
+            raise GuardError(
+                f"the text is longer than max_chars={self._policy.max_chars}, so it was not judged: "
+                "send it in parts, or give the engine a greater max_chars"
+            )
+        self._docket.read(self._tape.read(text), final=final)
+        if self._tape.stuffed:
+            self._docket.stuff()
+        if self._quotes is not None:
+            self._quotes.read(text)
+        self._look(text, final=final)
+
+    def _look(self, text: str, *, final: bool) -> None:
+        """Judge the invisible characters, all but those that the text ends with so far."""
+        raw = self._raw + text
+        first = self._length - len(raw)
+        end = len(raw) if final else invisible.opens_at(raw)
+        for run in invisible.find(raw, self._judged - first, end):
+            self._docket.hide(run)
+            if "invisible" in self._policy.redacted:
+                self._runs.append(replace(run, start=first + run.start, end=first + run.end))
+        self._judged = first + end
+        self._raw = raw[max(0, end - invisible.CONTEXT) :]
+
+    def _settle(self, *, final: bool) -> tuple[RedactionEntry, ...]:
+        """Clear what nothing reaches across any more; give what is taken out of it."""
+        entries: list[RedactionEntry] = []
+        if self._tail is not None:
+            self._go_on(*self._tail, entries, final=final)
+        if self._tail is None:
+            self._release(entries, final=final)
+            if self._tail is None:
+                self._cleared = min(self._tape.written(self._tape.start), self._judged)
+        return self._with_runs(entries)
+
+    def _go_on(self, type_: str, tail: Tail, entries: list[RedactionEntry], *, final: bool) -> None:
+        """Take out more of the finding that the last piece ended in."""
+        tape = self._tape
+        end, goes_on = tail(tape.text, tape.start, final)
+        if end > tape.start:
+            stop = tape.written(end - 1) + 1
+            entries.append(self._docket.redact(type_, self._cleared, stop, goes_on=True))
+            self._cleared = stop
+            tape.settle(end)
+        if not goes_on:
+            self._tail = None
+
+    def _release(self, entries: list[RedactionEntry], *, final: bool) -> None:
+        tape = self._tape
+        run = not final and len(tape.text) - max(tape.limit, tape.start) > _RUN
+        known = len(tape.text) if final or run else tape.limit
+        if not final and (known <= tape.start or tape.written(known) == self._known):
+            return  # nothing that was not there the last time
+        self._known = tape.written(known)
+        limit = known - REACH if run else known
+        released = release(tape.text, tape.start, limit, known, self._policy, final=final)
+        for type_ in released.noted:
+            self._docket.note(type_)
+        entries += [self._take_out(finding) for finding in released.taken]
+        if released.tail is not None:
+            self._tail = (released.taken[-1].type, released.tail)
+            self._cleared = entries[-1].end_pos
+        tape.settle(released.cut)
+
+    def _take_out(self, finding: Finding) -> RedactionEntry:
+        start, end = self._tape.written(finding.start), self._tape.written(finding.end - 1) + 1
+        quoted = self._quotes is not None and self._quotes.outside(start)
+        return self._docket.redact(finding.type, start, end, quoted=quoted)
+
+    def _with_runs(self, entries: list[RedactionEntry]) -> tuple[RedactionEntry, ...]:
+        """The entries and, in order among them, the invisible runs that are cleared and in none of them."""
+        if not self._runs:
+            return tuple(entries)
+        cleared = [run for run in self._runs if run.end <= self._cleared]
+        self._runs = self._runs[len(cleared) :]
+        outside = [run for run in cleared if not any(one.start_pos <= run.start < one.end_pos for one in entries)]
+        runs = [self._docket.redact("invisible", run.start, run.end) for run in outside]
+        return tuple(sorted((*entries, *runs), key=lambda entry: entry.start_pos))

@@ -1,0 +1,176 @@
+"""One logical call on its way: what it is, how it is guarded, what has been decided; and the ops it asks for.
+
+`Call` and `Policy` are values. An `Exchange` is the little that changes while
+a call runs, shared by the pipeline, the reply's screen and the door.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .codecs.parts import Codec, Text
+from .caller import CallContext
+from .errors import HighflameError
+from .flow import Flow, Op
+from .guard.protocol import Binding
+from .guard.verdict import Answer, DecisionEvent, Ruling, rule
+from .telemetry import Recorder
+from .types import GuardRequest, GuardResponse, Mode, ModelContext, Stage, ToolContext
+
+__all__ = ["GUARDED", "Call", "Evaluate", "Exchange", "Invoke", "Policy", "judge"]
+
+# Set on requests by the instrumentation, for a gateway in this process: guarding them twice would be waste.
+# It is an extension of the request object, which never crosses a network.
+GUARDED = "highflame.guarded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How calls are guarded. Without a guard everything passes unseen."""
+
+    guard: Binding | None
+    mode: Mode = Mode.ENFORCE
+    fail_open: bool = False
+    deadline: float = 2.0
+    stream: str = "buffer"
+
+    @property
+    def strict(self) -> bool:
+        """Whether what cannot be judged must not pass."""
+        return self.guard is not None and self.mode.blocks and not self.fail_open
+
+    @property
+    def holds(self) -> bool:
+        """Whether texts are held back until they are judged."""
+        return self.guard is not None and self.mode.edits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One logical call as it came to a door. ``codec`` is None for operations whose format is not known."""
+
+    provider: str
+    method: str
+    path: str
+    codec: Codec | None = None
+    body: Any = field(default=None, repr=False)
+    model: str | None = None
+    stream: bool = False
+    texts: tuple[Text, ...] = field(default=(), repr=False)
+    caller: CallContext = field(default_factory=CallContext)
+
+
+class Evaluate(Op[Sequence[Answer]]):
+    """Ask the guard about some texts; an answer, or why there is none, for each."""
+
+    __slots__ = ("policy", "requests")
+
+    def __init__(self, policy: Policy, requests: Sequence[GuardRequest]) -> None:
+        self.policy, self.requests = policy, requests
+
+
+class Invoke(Op[Any]):
+    """Make the call; an asynchronous driver awaits what ``invoke`` returns."""
+
+    __slots__ = ("invoke",)
+
+    def __init__(self, invoke: Callable[[], Any]) -> None:
+        self.invoke = invoke
+
+
+class Exchange:
+    """The state of one call.
+
+    ``returned`` turns true when the caller has its reply object: from then on
+    an error can be raised where the caller reads the reply. Before that, an
+    SDK stands between, which would wrap or retry it: then it is kept in
+    ``refused`` and raised from the logical call. ``reading`` is true while a
+    reply's body is still to be read.
+    """
+
+    __slots__ = ("call", "policy", "reading", "recorder", "refused", "returned")
+
+    def __init__(self, call: Call, policy: Policy, recorder: Recorder) -> None:
+        self.call = call
+        self.policy = policy
+        self.recorder = recorder
+        self.refused: HighflameError | None = None
+        self.returned = False
+        self.reading = False
+
+    def question(self, text: Text) -> GuardRequest:
+        """What the guard is asked about a text."""
+        call = self.call
+        return GuardRequest.at(
+            text.stage,
+            text.value,
+            role=text.role,
+            mode=self.policy.mode,
+            session_id=call.caller.session,
+            tool=ToolContext(name=text.tool, arguments=_arguments(text)) if text.tool is not None else None,
+            model=ModelContext(provider=call.provider, model=call.model),
+            metadata=call.caller.metadata,
+        )
+
+    def settle(self, text: Text, answer: Answer) -> Ruling:
+        """Rule on a guard's answer about a text, and leave the record of it."""
+        policy = self.policy
+        ruling = rule(
+            text.value,
+            answer,
+            stage=text.stage,
+            mode=policy.mode,
+            fail_open=policy.fail_open,
+            is_json=text.is_json,
+        )
+        self.note(text, answer, enforced=ruling.error is not None or ruling.text is not None)
+        return ruling
+
+    def note(self, text: Text, answer: Answer, *, enforced: bool) -> None:
+        """Leave the record of one evaluation."""
+        guard = self.policy.guard
+        verdict = answer if isinstance(answer, GuardResponse) else None
+        self.recorder.decide(
+            DecisionEvent(
+                guard=guard.name if guard is not None else "none",
+                stage=text.stage,
+                mode=self.policy.mode,
+                decision=verdict.decision.value if verdict is not None else "error",
+                enforced=enforced,
+                reason=verdict.policy_reason if verdict is not None else str(answer),
+                signals=tuple(f"{signal.name}:{signal.score}" for signal in verdict.signals) if verdict else (),
+                request_id=verdict.request_id if verdict is not None else "",
+                latency_ms=verdict.latency_ms if verdict is not None else 0.0,
+                tool=text.tool,
+                content=text.value,
+            )
+        )
+
+    def close(self, error: BaseException | None = None) -> None:
+        """The reply's body is read to its end, was left by the caller, or broke."""
+        self.reading = False
+        if error is not None and self.returned:
+            self.recorder.fail(error)
+        elif self.returned:
+            self.recorder.end()
+
+
+def judge(exchange: Exchange, texts: Sequence[Text]) -> Flow[list[Ruling]]:
+    """Have some texts judged, and rule on each."""
+    if exchange.policy.guard is None or not texts:
+        return []
+    answers = yield from Evaluate(exchange.policy, [exchange.question(text) for text in texts])
+    return [exchange.settle(text, answer) for text, answer in zip(texts, answers, strict=True)]
+
+
+def _arguments(text: Text) -> dict[str, Any]:
+    if not (text.is_json and text.stage is Stage.TOOL_CALL):
+        return {}
+    try:
+        arguments = json.loads(text.value)
+    except (ValueError, RecursionError):
+        return {}
+    return arguments if isinstance(arguments, dict) else {}

@@ -1,0 +1,201 @@
+"""The wire seam: one request of a call, as httpx or httpx2 sends it.
+
+The two libraries are separate class trees and both may be live in one
+process, so everything here takes the module it works on. Only requests that
+the logical seam has tagged are touched. The tag survives redirects and auth
+flows, which send further requests for the same attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from ..bodies import AsyncGuardedBody, GuardedBody
+from ..exchange import GUARDED, Exchange
+from ..route import Origin, Route, place
+from ..screens import Screen, screen_for
+from ..telemetry import trace_headers
+from .patches import Patches
+
+__all__ = ["TAG", "Attempt", "patch_wire"]
+
+TAG = "highflame.attempt"
+# Headers that may hold a credential meant for the gateway: a redirect must not take them to another host.
+_CREDENTIALS = ("authorization", "api-key")
+
+
+class Attempt:
+    """One attempt at a call: where it goes, and whether its request has been readdressed already.
+
+    ``inside`` gives the clients, blocking and asynchronous, that reach the
+    gateway in this process; None where there is none.
+    """
+
+    __slots__ = ("_sent_to", "exchange", "inside", "origin", "route")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        origin: Origin,
+        route: Route | None,
+        inside: Callable[[ModuleType], tuple[Any, Any]] | None = None,
+    ) -> None:
+        self.exchange, self.origin, self.route, self.inside = exchange, origin, route, inside
+        self._sent_to: tuple[str, str, int | None] | None = None
+
+    def address(self, request: Any) -> None:
+        """Point a request at the gateway; where a redirect has left the gateway, take our headers off again."""
+        route = self.route
+        if route is None:
+            return
+        if self._sent_to is not None:
+            if _authority(request.url) != self._sent_to:
+                for name in (*route.headers, *_CREDENTIALS):
+                    request.headers.pop(name, None)
+            return
+        raw_path = request.url.raw_path.decode("ascii")
+        request.url = type(request.url)(place(route, self.origin, raw_path))
+        request.headers["host"] = request.url.netloc.decode("ascii")
+        for name in route.dropped:
+            request.headers.pop(name, None)
+        request.headers.update(route.headers)
+        request.headers.update(trace_headers(self.exchange.recorder.span))
+        self._sent_to = _authority(request.url)
+
+    def senders(self, module: ModuleType, client: Any) -> tuple[Any, Any]:
+        """What sends the request, blocking and not: the caller's client, or ours into the gateway here."""
+        if self.route is not None and self.route.embedded and self.inside is not None:
+            return self.inside(module)
+        return client, client
+
+
+def patch_wire(module: ModuleType, patches: Patches, active: Callable[[], bool]) -> None:
+    """Patch the clients of httpx or httpx2: below their auth flows and redirects, above their transports."""
+
+    def blocking(original: Any) -> Callable[..., Any]:
+        def _send_single_request(self: Any, request: Any) -> Any:
+            attempt: Attempt | None = request.extensions.get(TAG)
+            if attempt is None or not active():
+                return original(self, request)
+            attempt.address(request)
+            with _untagged(request):
+                response = original(attempt.senders(module, self)[0], request)
+            return _guard(module, attempt.exchange, response)
+
+        return _send_single_request
+
+    def asynchronous(original: Any) -> Callable[..., Awaitable[Any]]:
+        async def _send_single_request(self: Any, request: Any) -> Any:
+            attempt: Attempt | None = request.extensions.get(TAG)
+            if attempt is None or not active():
+                return await original(self, request)
+            attempt.address(request)
+            with _untagged(request):
+                response = await original(attempt.senders(module, self)[1], request)
+            return _aguard(module, attempt.exchange, response)
+
+        return _send_single_request
+
+    patches.replace(module.Client, "_send_single_request", blocking)
+    patches.replace(module.AsyncClient, "_send_single_request", asynchronous)
+
+
+def _guard(module: ModuleType, exchange: Exchange, response: Any) -> Any:
+    screen = _screen(exchange, response)
+    if screen is None:
+        return response
+    if response.is_closed:
+        # Some transports answer with a body that is read already: there is no stream left to stand under.
+        source, close = iter((response.content,)), response.close
+    elif "content-encoding" in response.headers:
+        inner = module.Response(response.status_code, headers=response.headers, stream=response.stream)
+        source, close = inner.iter_bytes(), inner.close
+    else:
+        source, close = iter(response.stream), response.stream.close
+    return _restreamed(module, response, _stream_types(module)[0](source, close, exchange, screen))
+
+
+def _aguard(module: ModuleType, exchange: Exchange, response: Any) -> Any:
+    screen = _screen(exchange, response)
+    if screen is None:
+        return response
+    if response.is_closed:
+        source, aclose = _once(response.content), response.aclose
+    elif "content-encoding" in response.headers:
+        inner = module.Response(response.status_code, headers=response.headers, stream=response.stream)
+        source, aclose = inner.aiter_bytes(), inner.aclose
+    else:
+        source, aclose = aiter(response.stream), response.stream.aclose
+    return _restreamed(module, response, _stream_types(module)[1](source, aclose, exchange, screen))
+
+
+async def _once(content: bytes) -> Any:
+    yield content
+
+
+def _screen(exchange: Exchange, response: Any) -> Screen | None:
+    return screen_for(
+        exchange,
+        status=response.status_code,
+        content_type=response.headers.get("content-type"),
+        codec=exchange.call.codec,
+    )
+
+
+def _restreamed(module: ModuleType, response: Any, stream: Any) -> Any:
+    """The response with our stream under it: decoded bytes, so no encoding, and a length that may change."""
+    if response.is_closed:
+        fresh = module.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=stream,
+            extensions=response.extensions,
+            request=response.request,
+        )
+        fresh.default_encoding = response.default_encoding
+        response = fresh
+    else:
+        # httpx2 asks the stream how long the response took.
+        stream.timed = response.stream
+        response.stream = stream
+    response.headers.pop("content-encoding", None)
+    response.headers.pop("content-length", None)
+    return response
+
+
+@cache
+def _stream_types(module: ModuleType) -> tuple[type[GuardedBody], type[AsyncGuardedBody]]:
+    """The guarded bodies as streams of this module, whose clients check what they are given."""
+
+    class GuardedStream(GuardedBody, module.SyncByteStream):  # type: ignore[misc, name-defined]
+        """A reply's byte stream with the guard in it."""
+
+        timed: Any = None
+        elapsed = property(lambda self: getattr(self.timed, "elapsed", None))
+
+    class AsyncGuardedStream(AsyncGuardedBody, module.AsyncByteStream):  # type: ignore[misc, name-defined]
+        """A reply's asynchronous byte stream with the guard in it."""
+
+        timed: Any = None
+        elapsed = property(lambda self: getattr(self.timed, "elapsed", None))
+
+    return GuardedStream, AsyncGuardedStream
+
+
+@contextmanager
+def _untagged(request: Any) -> Iterator[None]:
+    """Transports need not see the tag; what follows from the response, a redirect say, gets it again."""
+    tagged = request.extensions
+    request.extensions = {name: value for name, value in tagged.items() if name != TAG} | {GUARDED: True}
+    try:
+        yield
+    finally:
+        request.extensions = tagged
+
+
+def _authority(url: Any) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port

@@ -1,0 +1,263 @@
+"""Where a call goes: gateways as a table of dialects, decided purely from the call and the settings.
+
+A `Route` says what to change of a request: its URL, some headers, perhaps the
+model's name. No route means that the call stays as the client made it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from .config import Settings
+from .caller import CallContext
+from .types import Secret
+
+__all__ = [
+    "PROVIDER_HEADER",
+    "Origin",
+    "Provider",
+    "Route",
+    "choose",
+    "deployment_of",
+    "place",
+    "provider_name",
+    "provider_of",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A provider as others call it: OpenTelemetry, the ``provider/model`` prefix, the header-routed gateways."""
+
+    telemetry: str
+    prefix: str
+    route: str
+
+
+# Names one of the embedded gateway's providers; to the header-routed gateways, the provider's URL.
+PROVIDER_HEADER = "x-highflame-provider"
+
+_OPENAI = Provider(telemetry="openai", prefix="openai", route="openai_univ")
+_AZURE = Provider(telemetry="azure.ai.openai", prefix="azure", route="azureopenai_univ")
+
+# Hosts of the providers that the OpenAI clients are pointed at; a leading dot stands for any subdomain.
+_HOSTS: Mapping[str, Provider] = MappingProxyType(
+    {
+        "api.openai.com": _OPENAI,
+        ".api.openai.com": _OPENAI,
+        ".openai.azure.com": _AZURE,
+        ".cognitiveservices.azure.com": _AZURE,
+        ".services.ai.azure.com": _AZURE,
+        "generativelanguage.googleapis.com": Provider(telemetry="gcp.gemini", prefix="gemini", route="google_univ"),
+        "api.deepseek.com": Provider(telemetry="deepseek", prefix="deepseek", route="openai"),
+        "api.groq.com": Provider(telemetry="groq", prefix="groq", route="openai_univ"),
+        "api.mistral.ai": Provider(telemetry="mistral_ai", prefix="mistral", route="mistral_univ"),
+        "api.x.ai": Provider(telemetry="x_ai", prefix="xai", route="openai_univ"),
+    }
+)
+# Reserved by RFC 2606: should such a request ever leave the process, it goes nowhere.
+_INSIDE = "http://highflame-gateway.invalid/v1"
+_PREFIXES = frozenset(
+    {
+        "anthropic",
+        "azure",
+        "bedrock",
+        "deepseek",
+        "gemini",
+        "groq",
+        "mistral",
+        "ollama",
+        "openai",
+        "together",
+        "vertex",
+    }
+    | {"xai", "zai"}
+)
+_AZURE_PATH = re.compile(r"^(?P<base>.*?)/openai(?:/deployments/(?P<deployment>[^/?]+))?(?P<rest>/[^?]*)(?:\?.*)?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where the client itself would send a call: its base URL. ``path`` has no slash at its end."""
+
+    scheme: str
+    host: str
+    port: int | None = None
+    path: str = ""
+    azure: bool = False
+
+    @classmethod
+    def of(cls, url: str, *, azure: bool = False) -> Origin:
+        """The origin of a base URL.
+
+        >>> Origin.of("https://api.openai.com/v1/").url
+        'https://api.openai.com/v1'
+        """
+        parts = urlsplit(url)
+        return cls(
+            scheme=parts.scheme,
+            host=(parts.hostname or "").lower(),
+            port=parts.port,
+            path=parts.path.rstrip("/"),
+            azure=azure,
+        )
+
+    @property
+    def address(self) -> str:
+        """Host and port, as a URL names them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return f"{self.scheme}://{self.address}{self.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What to change of a request so that it goes to the gateway.
+
+    ``headers`` are set and ``dropped`` removed, per request. ``model`` is the
+    model's name there, where it is another than the caller's.
+    """
+
+    dialect: str
+    base_url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    dropped: frozenset[str] = frozenset()
+    model: str | None = None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the gateway is in this process: no socket, and a base URL that no resolver knows."""
+        return self.dialect == "embedded"
+
+
+def provider_of(origin: Origin) -> Provider | None:
+    """Whose host this is, or nothing for a host that is nobody's known API.
+
+    >>> provider_of(Origin.of("https://eu.api.openai.com/v1")).prefix
+    'openai'
+    >>> provider_of(Origin.of("http://localhost:11434/v1")) is None
+    True
+    """
+    if (known := _HOSTS.get(origin.host)) is not None:
+        return known
+    return next((known for host, known in _HOSTS.items() if host[0] == "." and origin.host.endswith(host)), None)
+
+
+def provider_name(origin: Origin) -> str:
+    """The provider as telemetry names it; behind an unknown host, the one whose format is spoken."""
+    return (_AZURE if origin.azure else provider_of(origin) or _OPENAI).telemetry
+
+
+def choose(origin: Origin, model: str | None, settings: Settings, caller: CallContext) -> Route | None:
+    """The route of one call, or nothing where it goes as the client sends it."""
+    if settings.gateway is None:
+        return None
+    provider = provider_of(origin)
+    if provider is None and not _listed(origin, settings.reroute_hosts):
+        return None
+    if not isinstance(settings.gateway, str) or settings.gateway == "embedded":
+        return Route(dialect="embedded", base_url=_INSIDE)
+    provider = _AZURE if origin.azure else provider or _OPENAI
+    return _DIALECTS[settings.gateway](origin, provider, model, settings, caller)
+
+
+def place(route: Route, origin: Origin, raw_path: str) -> str:
+    """The URL of a request at the gateway. ``raw_path`` is its path and query at the origin, left as encoded.
+
+    >>> route = Route(dialect="openai-compatible", base_url="http://gw/v1")
+    >>> place(route, Origin.of("https://api.openai.com/v1"), "/v1/chat/completions?a=b%2Fc")
+    'http://gw/v1/chat/completions?a=b%2Fc'
+    """
+    if origin.azure and (azure := _AZURE_PATH.match(raw_path)):
+        if route.dialect in ("highflame-v2", "javelin"):
+            return f"{route.base_url}{raw_path[azure.end('base') :]}"
+        # Elsewhere Azure is an OpenAI with other names: the deployment is the model, and there is no API version.
+        return f"{route.base_url}{azure['rest'].removeprefix('/v1')}"
+    return f"{route.base_url}{raw_path.removeprefix(origin.path)}"
+
+
+def deployment_of(origin: Origin, path: str) -> str | None:
+    """The Azure deployment that a URL names, which is what Azure runs whatever the body says."""
+    match = _AZURE_PATH.match(f"{origin.path}{path}") if origin.azure else None
+    return match["deployment"] if match else None
+
+
+def _listed(origin: Origin, hosts: tuple[str, ...]) -> bool:
+    return "*" in hosts or origin.host in hosts or origin.address in hosts
+
+
+def _highflame(
+    _origin: Origin, provider: Provider, model: str | None, settings: Settings, _caller: CallContext
+) -> Route:
+    """The current gateway: the provider stands before the model's name; the client's own key goes along."""
+    key = _reveal(settings.api_key)
+    header = "x-highflame-token" if key.startswith("eyJ") else "x-highflame-apikey"
+    renamed = None
+    if model is not None and model.partition("/")[0] not in _PREFIXES:
+        renamed = f"{provider.prefix}/{model}"
+    return Route(dialect="highflame", base_url=settings.gateway_url or "", headers={header: key}, model=renamed)
+
+
+def _header_routed(
+    origin: Origin, provider: Provider, model: str | None, settings: Settings, caller: CallContext
+) -> Route:
+    """The two older gateways: everything in headers, each under both family names."""
+    azure = _AZURE_PATH.match(f"{origin.path}/") if origin.azure else None
+    upstream = f"{origin.scheme}://{origin.address}{azure['base']}/openai" if azure else origin.url
+    values = {
+        "apikey": _reveal(settings.api_key),
+        "virtualapikey": _reveal(settings.virtual_api_key),
+        "route": caller.route or settings.route or provider.route,
+        "provider": upstream,
+        "model": model,
+        "accountid": caller.account or settings.account_id,
+        "user": caller.user,
+        "userrole": caller.role,
+    }
+    headers = {
+        f"x-{family}-{name}": value
+        for family in ("highflame", "javelin")
+        for name, value in values.items()
+        if value and _sendable(value)
+    }
+    return Route(dialect=settings.gateway, base_url=settings.gateway_url or "", headers=headers)
+
+
+def _openai_compatible(
+    _origin: Origin, _provider: Provider, _model: str | None, settings: Settings, _caller: CallContext
+) -> Route:
+    """Any other gateway: its own key in place of the client's, or without a key the client's own."""
+    key = _reveal(settings.api_key)
+    return Route(
+        dialect="openai-compatible",
+        base_url=settings.gateway_url or "",
+        headers={"authorization": f"Bearer {key}"} if key else {},
+        dropped=frozenset({"api-key"}) if key else frozenset(),
+    )
+
+
+_DIALECTS: Mapping[str, Callable[[Origin, Provider, str | None, Settings, CallContext], Route]] = MappingProxyType(
+    {
+        "highflame": _highflame,
+        "highflame-v2": _header_routed,
+        "javelin": _header_routed,
+        "openai-compatible": _openai_compatible,
+    }
+)
+
+
+def _reveal(secret: Secret | None) -> str:
+    return secret.reveal() if secret is not None else ""
+
+
+def _sendable(value: str) -> bool:
+    """Whether a value, which may come from a request, can stand in a header and end there."""
+    return value.isascii() and value.isprintable()

@@ -1,0 +1,154 @@
+"""The ways of calling the OpenAI SDK, once each; what a case returns is read to its end by `finish`."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+
+from tests.servers import Answer, Respond, Seen, scripted
+
+MESSAGES: Any = [{"role": "user", "content": "Tell me the SECRET."}]
+SPOKEN = "The SECRET is out."
+PIECES = ["The SEC", "RET is", " out."]
+
+
+@dataclass(frozen=True)
+class Case:
+    """``call`` starts the call; ``text`` reads what the caller got, where the reply holds text to guard."""
+
+    call: Callable[[Any], Any]
+    text: Callable[[Any], str] | None = None
+    needs: str = ""
+
+    @property
+    def possible(self) -> bool:
+        """Whether the installed version has this way of calling."""
+        target: Any = openai.OpenAI(api_key="x")
+        for name in filter(None, self.needs.split(".")):
+            target = getattr(target, name, None)
+            if target is None:
+                return False
+        return True
+
+
+def _chat(choice: int = 0) -> Callable[[Any], str]:
+    return lambda reply: reply.choices[choice].message.content
+
+
+def _chunks(chunks: list[Any]) -> str:
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def _events(events: list[Any]) -> str:
+    return "".join(event.delta for event in events if event.type == "response.output_text.delta")
+
+
+def _deltas(events: list[Any]) -> str:
+    return "".join(event.delta for event in events if event.type == "content.delta")
+
+
+CASES: dict[str, Case] = {
+    "chat": Case(lambda c: c.chat.completions.create(model="m", messages=MESSAGES), _chat()),
+    "chat n=2": Case(lambda c: c.chat.completions.create(model="m", messages=MESSAGES, n=2), _chat(1)),
+    "chat stream": Case(lambda c: c.chat.completions.create(model="m", messages=MESSAGES, stream=True), _chunks),
+    "chat parse": Case(lambda c: c.beta.chat.completions.parse(model="m", messages=MESSAGES), _chat()),
+    "chat stream helper": Case(
+        lambda c: c.chat.completions.stream(model="m", messages=MESSAGES), _deltas, "chat.completions.stream"
+    ),
+    "chat extra_body": Case(
+        lambda c: c.chat.completions.create(model="m", messages=[], extra_body={"messages": MESSAGES}), _chat()
+    ),
+    "chat raw": Case(
+        lambda c: c.chat.completions.with_raw_response.create(model="m", messages=MESSAGES),
+        lambda raw: _chat()(raw.parse()),
+    ),
+    "chat raw text": Case(
+        lambda c: c.chat.completions.with_raw_response.create(model="m", messages=MESSAGES), lambda raw: raw.text
+    ),
+    "chat post": Case(
+        lambda c: c.post("/chat/completions", cast_to=object, body={"model": "m", "messages": MESSAGES}),
+        lambda body: body["choices"][0]["message"]["content"],
+    ),
+    "completions": Case(
+        lambda c: c.completions.create(model="m", prompt="Tell me the SECRET."), lambda reply: reply.choices[0].text
+    ),
+    "completions stream": Case(
+        lambda c: c.completions.create(model="m", prompt="Tell me the SECRET.", stream=True),
+        lambda chunks: "".join(chunk.choices[0].text for chunk in chunks),
+    ),
+    "embeddings": Case(lambda c: c.embeddings.create(model="m", input="Tell me the SECRET.")),
+    "responses": Case(
+        lambda c: c.responses.create(model="m", input="Tell me the SECRET."),
+        lambda reply: reply.output_text,
+        "responses",
+    ),
+    "responses stream": Case(
+        lambda c: c.responses.create(model="m", input="Tell me the SECRET.", stream=True), _events, "responses"
+    ),
+    "responses stream helper": Case(
+        lambda c: c.responses.stream(model="m", input="Tell me the SECRET."), _events, "responses.stream"
+    ),
+    "responses raw": Case(
+        lambda c: c.responses.with_raw_response.create(model="m", input="Tell me the SECRET."),
+        lambda raw: raw.parse().output_text,
+        "responses",
+    ),
+    "images": Case(lambda c: c.images.generate(prompt="a cat", model="m")),
+    "transcription": Case(lambda c: c.audio.transcriptions.create(model="m", file=("a.wav", io.BytesIO(b"RIFF")))),
+    "speech": Case(lambda c: c.audio.speech.create(model="m", voice="alloy", input="hello")),
+    "moderations": Case(lambda c: c.moderations.create(input="hello")),
+    "files create": Case(lambda c: c.files.create(file=("a.jsonl", b"{}"), purpose="batch")),
+    "files list": Case(lambda c: c.files.list()),
+    "batches list": Case(lambda c: c.batches.list()),
+    "models list": Case(lambda c: c.models.list()),
+}
+
+# What the openai-* codecs read, and so the guard: all but the embeddings' numbers.
+GUARDED = [name for name, case in CASES.items() if case.text is not None]
+
+
+def speaking(streamed: list[str] | None = None) -> Respond:
+    """A server that has something to hide in every format, and an answer for every other path."""
+    speak = scripted([{"chunks": streamed or PIECES}])
+    others: dict[str, tuple[str, bytes]] = {
+        "/images/generations": ("application/json", b'{"created": 1, "data": [{"url": "http://i"}]}'),
+        "/audio/transcriptions": ("application/json", b'{"text": "hello"}'),
+        "/audio/speech": ("audio/mpeg", b"\xff\xfb\x00SECRET"),
+        "/moderations": ("application/json", b'{"id": "m", "model": "m", "results": []}'),
+        "/files": ("application/json", b'{"object": "list", "data": [], "id": "f", "has_more": false}'),
+        "/batches": ("application/json", b'{"object": "list", "data": [], "has_more": false}'),
+        "/models": ("application/json", b'{"object": "list", "data": []}'),
+    }
+
+    def respond(seen: Seen) -> Answer:
+        path = seen.path.partition("?")[0]
+        for suffix, (kind, content) in others.items():
+            if path.endswith(suffix):
+                return Answer(200, (("content-type", kind),), [content], length=len(content))
+        return speak(seen)
+
+    return respond
+
+
+def finish(value: Any) -> Any:
+    """Read a blocking call's result to its end."""
+    if isinstance(value, AbstractContextManager) and not hasattr(value, "response"):
+        with value as entered:
+            return list(entered)
+    return list(value) if isinstance(value, openai.Stream) else value
+
+
+async def afinish(value: Any) -> Any:
+    """Read an asynchronous call's result to its end."""
+    if inspect.isawaitable(value):
+        value = await value
+    if isinstance(value, AbstractAsyncContextManager) and not hasattr(value, "response"):
+        async with value as entered:
+            return [item async for item in entered]
+    return [item async for item in value] if isinstance(value, openai.AsyncStream) else value
