@@ -19,18 +19,18 @@ _VERSION = r"version|release|[=~<>]=|\bv(?:er)?\b|package|build"
 _NETWORK = r"\bip\b|ipv4|host|server|addr|login|\bfrom\b|ping|subnet|dns|client|remote"
 
 
-def find_emails(text: str) -> Iterator[Finding]:
+def find_emails(text: str, start: int = 0) -> Iterator[Finding]:
     """Mail addresses; ``git@`` names a service, not a person."""
-    at = text.find("@")
+    at = text.find("@", start)
     while at >= 0:
         if domain := _compiled(_DOMAIN).match(text, at):
             ahead = text[max(0, at - 65) : at]
             local = ahead[len(ahead.rstrip(_LOCAL)) :].lstrip(".")
-            start = at - len(local)
-            if local and not starts_token(text, start):
-                start += 1  # the letter of an escape
-            if len(local) <= 64 and text[start:at] not in {"", "git"}:
-                yield Finding(start, domain.end(), "email")
+            begin = at - len(local)
+            if local and not starts_token(text, begin):
+                begin += 1  # the letter of an escape
+            if len(local) <= 64 and text[begin:at] not in {"", "git"}:
+                yield Finding(begin, domain.end(), "email")
         at = text.find("@", at + 1)
 
 
@@ -51,17 +51,17 @@ def find_ipv4_at(text: str, lowered: str, at: int) -> Iterator[Finding]:
     yield Finding(at, matched.end(), "ip_address")
 
 
-def find_ipv6(text: str) -> Iterator[Finding]:
+def find_ipv6(text: str, start: int = 0) -> Iterator[Finding]:
     """Addresses in groups of hexadecimal digits."""
     seen = -1
-    for colon in _compiled(r":[0-9A-Fa-f]{0,4}:").finditer(text):
+    for colon in _compiled(r":[0-9A-Fa-f]{0,4}:").finditer(text, start):
         ahead = text[max(0, colon.start() - 40) : colon.start()]
-        start = colon.start() - (len(ahead) - len(ahead.rstrip("0123456789abcdefABCDEF:")))
-        if start == seen or text[start - 1 : start] == ":" or not starts_token(text, start):
+        begin = colon.start() - (len(ahead) - len(ahead.rstrip("0123456789abcdefABCDEF:")))
+        if begin == seen or text[begin - 1 : begin] == ":" or not starts_token(text, begin):
             continue
-        seen = start
-        if (matched := _compiled(_IPV6).match(text, start)) and _is_ipv6(matched.group()):
-            yield Finding(start, matched.end(), "ip_address")
+        seen = begin
+        if (matched := _compiled(_IPV6).match(text, begin)) and _is_ipv6(matched.group()):
+            yield Finding(begin, matched.end(), "ip_address")
 
 
 def _is_ipv6(address: str) -> bool:

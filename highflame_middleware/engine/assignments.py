@@ -25,7 +25,7 @@ _SUFFIX = r"[a-z0-9_.-]{0,24}(?: (?:key|token|value|code|secret|phrase))?"
 _WORD = r"(?:w(?:or)?[dt]|phrase|code)?(?:[_.-][a-z0-9_.-]{0,24})?"
 _TIE = (
     r"(?:\\{0,3}[\"'`]?\]?[ \t]{0,4}(?::[ \t]{0,2}[a-z_.|\[\]]{1,24}[ \t]{0,2}(?==))?(?:=>|:=|={1,3}|:|>)\s{0,4}"
-    r"|(?P<prose> ?(?:is|was|are|ist|est|es|é|是|为|は) ?(?:now |set to |currently )?:?)"
+    r"|(?P<prose> (?:is|was|are|ist|est|es|é)(?: now| set to| currently)?[ :]{1,3}| ?(?:是|为|は)[ :]?)"
     r"|(?P<option> ))"
     r"(?P<quote>\\{0,3}[\"'`]|\*{1,2})?"
 )
@@ -62,25 +62,15 @@ NAMES: tuple[Name, ...] = (
 
 # A bare value ends at what code and prose put after one; a dot or colon only belongs to it when it goes on.
 _NEVER = r"\x00-\x20\x7f-\U0010ffff\"'`\\"
-_BARE = rf"[^{_NEVER}<>,;(){{}}\[\]|&.:]|[.:](?=[^{_NEVER}<>,;(){{}}\[\]|&])"
+_CODE_SIGNS = r"<>,;(){}\[\]|"
+_BARE = rf"[^{_NEVER}{_CODE_SIGNS}.:]|[.:](?=[^{_NEVER}{_CODE_SIGNS}])"
+_IN_QUERY = rf"[^{_NEVER}{_CODE_SIGNS}&.:]|[.:](?=[^{_NEVER}{_CODE_SIGNS}&])"
 _QUOTED = rf"[^{_NEVER}]"
 _ENOUGH = 128  # characters to judge a value by
 
-_PLACEHOLDERS = (
-    "xxx",
-    "***",
-    "...",
-    "your",
-    "example",
-    "placeholder",
-    "change",
-    "replace",
-    "redacted",
-    "dummy",
-    "{{",
-)
+_STANDS_IN = r"xxx|\*\*\*|\.\.\.|your|example|placeholder|change.?me|replace|redacted|dummy|\{\{"
 _NOT_VALUES = r"(?:[/~@%<]|\./|\.\./|--|\$[A-Za-z_({]|[a-z]+://|arn:|0x)"  # paths, variables, addresses
-_CODE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"  # settings.password2
+_DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"  # settings.password2
 _TERMS = (
     r"(?i:base\d+|sha\d+|md5|aes\d*|utf\d+|oauth\d?|hs\d+|rs\d+|es\d+|bcrypt|argon\d\w*|ed\d+|x509|http2?|v\d+)"
 )
@@ -98,38 +88,37 @@ def find(text: str, lowered: str) -> Iterator[Finding]:
         at = lowered.find(name.literal)
         while at >= 0:
             after = at + len(name.literal)
-            if tied := _compiled(name.tied).match(lowered, after):
-                yield from _value(name, text, lowered, tied)
+            tied = _compiled(name.tied).match(lowered, after)
+            if tied is not None and (finding := _value(name, text, lowered, tied)) is not None:
+                yield finding
+                after = finding.end  # no value holds another one
             at = lowered.find(name.literal, after)
 
 
-def _value(name: Name, text: str, lowered: str, tied: re.Match[str]) -> Iterator[Finding]:
+def _value(name: Name, text: str, lowered: str, tied: re.Match[str]) -> Finding | None:
     how = tied.groupdict()
-    if how.get("option") and not _is_option(lowered, tied.start()):
-        return
+    ahead = lowered[max(0, tied.start() - 32) : tied.start()]
+    ahead, word = _compiled(r"(?s)(.*?)([a-z0-9_-]*)\Z").fullmatch(ahead).groups()  # type: ignore[union-attr]
+    if how.get("option") and not word.startswith("--"):
+        return None
     start = tied.end()
-    tail = run_of(_QUOTED if how.get("quote") else _BARE)
+    tail = run_of(_QUOTED if how.get("quote") else _IN_QUERY if ahead[-1:] in {"?", "&"} else _BARE)
     end = start + tail(text[start : start + _ENOUGH], 0, True)[0]
     value = text[start:end]
     if len(value) < name.least or (not how.get("quote") and text[end : end + 1] in {"(", "["}):
-        return
-    if _looks_secret(value, password=name.type == "password", prose=bool(how.get("prose"))):
-        yield Finding(start, tail(text, end, True)[0], name.type, name.rank, tail)
-
-
-def _is_option(lowered: str, at: int) -> bool:
-    ahead = lowered[max(0, at - 26) : at]
-    return ahead[len(ahead.rstrip("abcdefghijklmnopqrstuvwxyz0123456789-_")) :].startswith("--")
+        return None
+    if not _looks_secret(value, password=name.type == "password", prose=bool(how.get("prose"))):
+        return None
+    return Finding(start, tail(text, end, True)[0], name.type, name.rank, tail)
 
 
 def _looks_secret(value: str, *, password: bool, prose: bool) -> bool:
     """Whether a value is a credential rather than a word, a name, code or a stand-in."""
-    lowered = value.lower()
     digits = sum(character.isdigit() for character in value)
     letters = sum(character.isalpha() for character in value)
-    if not letters or any(word in lowered for word in _PLACEHOLDERS) or _compiled(_NOT_VALUES).match(value):
+    if not letters or _compiled(_STANDS_IN).search(value.lower()) or _compiled(_NOT_VALUES).match(value):
         return False
-    if _compiled(_CODE).fullmatch(value) or _compiled(_TERMS).fullmatch(value):
+    if _compiled(_DOTTED).fullmatch(value) or _compiled(_TERMS).fullmatch(value):
         return False
     parts = _compiled(r"[-_./:+]").split(value)
     if len(parts) > 1 and all(_compiled(_NAMED).fullmatch(part) for part in parts):

@@ -94,7 +94,7 @@ class Docket:
         if self._cause:
             decision, reason = Decision.DENY, self._cause
         elif taken:
-            decision, reason = Decision.MODIFY, f"Taken out: {', '.join(taken)}"
+            decision, reason = Decision.MODIFY, f"Redacted: {', '.join(taken)}"
         return GuardResponse(
             decision=decision,
             policy_reason=reason,
@@ -115,13 +115,13 @@ class Docket:
         self._cause = self._cause or cause
 
     def _signals(self) -> tuple[Signal, ...]:
-        scored = {"injection": self._injection, "command": self._commands}
-        signals = [
-            signal_of(type_, category=", ".join(tally.names), score=tally.score)
-            if (tally := scored.get(type_)) is not None
-            else signal_of(type_)
-            for type_ in sorted(self._types)
-        ]
+        signals = [signal_of(type_) for type_ in sorted(self._types) if type_ not in {"injection", "command"}]
+        if (tally := self._injection) is not None and 2 * tally.score >= self._policy.injection_threshold:
+            severity = "" if tally.score >= self._policy.injection_threshold else "medium"
+            names = ", ".join(tally.names)
+            signals.append(signal_of("injection", category=names, score=tally.score, severity=severity))
+        if (tally := self._commands) is not None and tally.score >= commands.THRESHOLD:
+            signals.append(signal_of("command", category=", ".join(tally.names), score=tally.score))
         return tuple(signals)
 
 

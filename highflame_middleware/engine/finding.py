@@ -40,11 +40,12 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
         last = merged[-1] if merged else None
         if last is None or finding.start >= last.end:
             merged.append(finding)
-        elif last.tail is None:
-            # What begins inside an open-ended finding belongs to it: a stream has swallowed it unseen.
+            continue
+        # What begins further inside an open-ended finding belongs to it: a stream has swallowed it unseen.
+        if last.tail is None or finding.start == last.start:
             best = min(last, finding, key=lambda one: one.rank)
-            tail = finding.tail if finding.end >= last.end else None
-            merged[-1] = replace(last, end=max(last.end, finding.end), type=best.type, rank=best.rank, tail=tail)
+            longer = max(finding, last, key=lambda one: (one.end, one.tail is not None))
+            merged[-1] = replace(last, end=longer.end, type=best.type, rank=best.rank, tail=longer.tail)
     return merged
 
 

@@ -28,14 +28,16 @@ _LIMITS = (
     r"|filters?|filtering|censorship|rules?|polic(?:y|ies)|compass|confines|shackles|chains)"
 )
 _VALUES = (
-    r"(?:ethic\w*|moral\w*|legal|law\w*|safety|content|openai\w*|societal|social|programmed|default|usual"
+    r"(?:ethic\w{0,12}|moral\w{0,12}|legal|law\w{0,12}|safety|content|openai\w{0,12}|societal|social|programmed|default|usual"
     r"|normal|ai)"
 )
 _BAD = r"(?:illegal|unethical|immoral|amoral|harmful|dangerous|offensive|unlawful|toxic|inappropriate|violent)"
 _MODEL = (
     r"(?:ai|llm|ai assistant|email assistant|assistant|language model|ai model|chatbot|bot|ai (?:coding )?agent"
-    r"|agent|chatgpt|gpt(?:-?\d\w*)?|claude|gemini|copilot)s?"
+    r"|agent|chatgpt|gpt(?:-?\d\w{0,12})?|claude|gemini|copilot)s?"
 )
+_NOT_A = r"(?:(?!an? )\w{1,20}\W{1,3})"  # a word in front that does not make it any prompt
+_OWN = r"(?:system|initial|hidden|secret|original|confidential|internal|developer|pre|own|base|your)"
 _NOT = r"\b(?:not|n't|dont|stop|no longer|never|without|cease|nor|no|cannot|avoid|neither|any)\W"
 _SAY = r"(?:say|state|print|output|respond|reply|answer|write|tell|return|give|do)"
 _COPY = r"(?:reveal|show|print|repeat|output|display|leak|expose|give me|recite|copy|dump|return|echo)"
@@ -46,14 +48,15 @@ _OVERRIDES: tuple[Rule, ...] = (
         "override",
         65,
         "ignor|disregard|forg|overrid|bypass|neglect|discard|dismiss|overlook|violat",
-        rf"[a-z]{{4,12}}{_S}{_W}{{0,3}}?{_PRIOR}{_S}{_W}{{0,3}}?{_ORDERS}\b",
+        rf"[a-z]{{4,12}}{_S}{_W}{{0,3}}?{_PRIOR}{_S}(?:(?!(?:in|of|on|for|from) ){_W}){{0,3}}?{_ORDERS}\b",
     ),
     Rule(
         "override_all",
         65,
         "ignor|disregard|forg",
-        rf"[a-z]{{4,12}}{_S}(?:about{_S})?(?:(?:all|ever\w*|anything|any|what\w*){_S}{_W}{{0,3}}?"
-        rf"(?:{_ORDERS}|told|said|above|previous\w*|prior|learned|asked)|the{_S}(?:above|previous|prior|instructions))\b",
+        rf"[a-z]{{4,12}}{_S}(?:about{_S})?(?:(?:all|ever\w{{0,12}}|anything|any|what\w{{0,12}}){_S}{_W}{{0,3}}?"
+        rf"(?:{_ORDERS}|told|said|above|previous\w{{0,12}}|prior|learned|asked)"
+        rf"|the{_S}(?:above|instructions|(?:previous|prior)(?=\W{{1,2}}and\b|[.,:!])))\b",
     ),
     Rule(
         "override_and",
@@ -61,26 +64,26 @@ _OVERRIDES: tuple[Rule, ...] = (
         "ignor|disregard",
         rf"[a-z]{{4,12}}{_S}(?:the|this|that|all|any|my){_S}{_W}{{1,4}}?and{_S}(?:just |instead |only )?{_SAY}\b",
     ),
-    Rule("ignore_user", 60, "ignore the user|disregard the user|instead of the user", r"[a-z ]+(?!')\b"),
+    Rule("ignore_user", 60, "ignore the user|disregard the user|instead of the user", r"[a-z ]{1,30}(?!')\b"),
     Rule(
         "not_follow",
         45,
         "follow|obey|comply|adhere|abide|bound|conform|restricted|listen|care about",
-        rf"\w+{_S}{_W}{{0,5}}?(?:{_ORDERS}|{_LIMITS}|ethic\w*|moral\w*)\b",
+        rf"\w{{1,24}}{_S}{_W}{{0,5}}?(?:{_ORDERS}|{_LIMITS}|ethic\w{{0,12}}|moral\w{{0,12}})\b",
         rf"{_NOT}{_AHEAD}{{0,3}}$",
     ),
     Rule(
         "new_orders",
         45,
         "new |updated |real |true |actual ",
-        rf"[a-z]+{_S}(?:system{_S})?(?:instructions?|prompt|orders?|directives?|task|goal|objective|mission|rules?)"
+        rf"[a-z]{{1,20}}{_S}(?:system{_S})?(?:instructions?|prompt|orders?|directives?|task|goal|objective|mission|rules?)"
         rf"(?:{_S}(?:are|is|for you|to follow)\b|\s?:)",
     ),
     Rule(
         "orders_changed",
         50,
         "your rules|your instructions|your guidelines|your polic|your restrictions|your programming|your training",
-        rf"your \w+\W{_W}{{0,2}}?(?:been (?:\w+ )?)?(?:changed|updated|lifted|removed|reset|no longer)\b",
+        rf"your \w{{1,24}}\W{_W}{{0,2}}?(?:been )?(?:changed|updated|lifted|removed|reset|no longer)\b",
     ),
     Rule("instead", 25, "instead|just ", rf"(?:instead,? {_W}?|just ){_SAY}\b"),
     Rule("stop", 45, "stop everything|stop all previous|cancel all previous"),
@@ -88,14 +91,14 @@ _OVERRIDES: tuple[Rule, ...] = (
         "limits_off",
         45,
         "safety|ethic|content|filter|guideline|restriction|guardrail|polic|moderation|limitation",
-        rf"\w+\W{_W}{{0,3}}?(?:(?:are|is|been|now)\W{_W}{{0,1}}?|: ?)"
+        rf"\w{{1,24}}\W{_W}{{0,3}}?(?:(?:are|is|been|now)\W{_W}{{0,1}}?|: ?)"
         r"(?:disabled|removed|lifted|off|suspended|deactivated|bypassed|not meant|not apply)\b",
     ),
     Rule(
         "turn_off",
         45,
         "disable|turn off|remove|deactivate|lift|suspend|switch off",
-        rf"[a-z ]+?\W{_W}{{0,3}}?(?:safety|ethical|content|moral|moderation|your)\W{_W}{{0,2}}?{_LIMITS}\b",
+        rf"[a-z ]{{1,30}}?\W{_W}{{0,3}}?(?:safety|ethical|content|moral|moderation|your)\W{_W}{{0,2}}?{_LIMITS}\b",
     ),
 )
 
@@ -104,11 +107,11 @@ _EXTRACTIONS: tuple[Rule, ...] = (
         "extract",
         60,
         "prompt|instructions|system message|directives|guidelines|rules|configuration|initialization",
-        before=rf"\b(?:{_COPY}|what (?:is|are|were|was)|what's|tell me|list|share|disclose|provide|summari[sz]e"
-        rf"|describe|paraphrase|translate|encode|spell|write|\w+ing)\W{_AHEAD}{{0,4}}?"
-        rf"(?:(?:your|the|its|any|of) {_AHEAD}{{0,2}}?)?(?:system|initial|hidden|secret|original|confidential"
-        r"|internal|developer|pre|own|base|your) ?(?:full |exact |entire |own )?$"
-        rf"|\b{_COPY}\W{_AHEAD}{{0,3}}?(?:previous|prior|above|preceding|all) $",
+        before=rf"\b(?:{_COPY}|what (?:is|are|were|was)|what's|tell me|disclose|begin by \w{{1,16}})\W"
+        rf"{_NOT_A}{{0,4}}?{_OWN} ?(?:full |exact |entire |own )?$"
+        rf"|\b(?:list|share|provide|summari[sz]e|describe|paraphrase|translate|encode|spell|write)\W{_NOT_A}{{0,3}}?"
+        rf"(?:your|its) {_NOT_A}{{0,2}}?{_OWN} ?$"
+        rf"|\b{_COPY}\W{_NOT_A}{{0,3}}?(?:previous|prior|above|preceding|all) $",
     ),
     Rule(
         "extract_given",
@@ -116,7 +119,7 @@ _EXTRACTIONS: tuple[Rule, ...] = (
         "instructions|prompt|rules",
         r"(?:instructions|prompts?|rules),? (?:that |which )?(?:you|were you|did you|have you)"
         r"(?: were| have| had|'ve| was)?(?: been| originally| initially)? "
-        r"(?:given|told|receive\w*|provided|programmed|follow\w*)",
+        r"(?:given|told|receive\w{0,12}|provided|programmed|follow\w{0,12})",
     ),
     Rule(
         "repeat_above",
@@ -143,16 +146,22 @@ _PERSONAS: tuple[Rule, ...] = (
         "enter_mode",
         25,
         "enter|enable|activate|switch to|now in|engage|stay in",
-        rf"[a-z ]+?\W{_W}{{0,3}}?mode\b",
+        rf"[a-z ]{{1,30}}?\W{_W}{{0,3}}?mode\b",
     ),
     Rule("jailbreak", 40, "jailbreak|jailbroken"),
     Rule(
         "role",
         20,
-        "act as|act like|acting as|pretend|roleplay|role-play|role play|you are going to|imagine you|simulat|"
+        "act as|act like|acting as|pretend|roleplay|role-play|role play|imagine you|simulat|"
         "persona|take on the role|take the role|you will be playing|impersonat|you will act|immerse|play the role|"
-        "play a game|respond as|embody|hypothetical|you are to|fictional|change yourself|alter ego|"
+        "play a game|respond as|embody|hypothetical|fictional|change yourself|alter ego|"
         "a character called|character named",
+    ),
+    Rule(
+        "role",
+        20,
+        "you are going to|you are to",
+        r"[a-z ]{10,18}(?:act|be|play|pretend|behave|respond|answer|simulate|imitate|become|take|immerse)\b",
     ),
     Rule(
         "from_now",
@@ -180,7 +189,7 @@ _PERSONAS: tuple[Rule, ...] = (
         "no_regard",
         35,
         "regard|concern|care for|consideration|respect for",
-        rf"\w+{_S}{_W}{{0,4}}?(?:ethic\w*|moral\w*|legal\w*|laws?|harm\w*|polic\w+|consequences)\b",
+        rf"\w{{1,24}}{_S}{_W}{{0,4}}?(?:ethic\w{{0,12}}|moral\w{{0,12}}|legal\w{{0,12}}|laws?|harm\w{{0,12}}|polic\w{{1,24}}|consequences)\b",
         rf"{_NOT}{_AHEAD}{{0,2}}$",
     ),
     Rule(
@@ -205,7 +214,10 @@ _PERSONAS: tuple[Rule, ...] = (
         rf"{_BAD}(?:, ?|\W{{1,2}})(?:and |or )?{_BAD}",
     ),
     Rule(
-        "opposite", 25, "opposite of", r"opposite of (?:what |the )?(?:\w+ ){0,2}?(?:chat|gpt|user|you|would|truth)"
+        "opposite",
+        25,
+        "opposite of",
+        r"opposite of (?:what |the )?(?:\w{1,24} ){0,2}?(?:chat|gpt|user|you|would|truth)",
     ),
     Rule(
         "never_refuse",
@@ -236,7 +248,7 @@ _PERSONAS: tuple[Rule, ...] = (
         "tokens",
         35,
         "tokens|points",
-        before=rf"\b(?:lose|deduct\w*|start with|minus|subtract\w*)\W{_AHEAD}{{0,4}}$",
+        before=rf"\b(?:lose|deduct\w{{0,12}}|start with|minus|subtract\w{{0,12}})\W{_AHEAD}{{0,4}}$",
     ),
     Rule("villain", 30, "machiavel|confidant|villain|criminal mastermind"),
     Rule("grandmother", 30, "my grandm|my deceased|my late grandm"),
@@ -256,7 +268,8 @@ _INDIRECT: tuple[Rule, ...] = (
         45,
         "attention|note to|notice to|message to|message for|important message|instructions for|instructions to|"
         "dear |reminder to|important for|for ai|for llm",
-        rf"[a-z]+ ?[a-z]*?\W{{1,3}}(?:the |all |any |this |to you,? )?{_MODEL}\b",
+        rf"(?:[a-z]{{1,20}} ?[a-z]{{0,12}}?\W{{1,3}}(?:the |all |any |this )?"
+        rf"|[a-z]{{1,20}} message [^.]{{4,60}}?\bto you,? ){_MODEL}\b",
     ),
     Rule(
         "hidden_orders",
@@ -269,14 +282,14 @@ _INDIRECT: tuple[Rule, ...] = (
         "model_must",
         45,
         "your ai|ai assistant|the assistant|ai model|helpful assistant|ai agent|the ai",
-        rf"[a-z ]+?\W(?:{_W}{{0,6}}?(?:should|must|needs? to|has to|is required to)|(?:\w+\W){{0,3}}?please)\W"
+        rf"[a-z ]{{1,30}}?\W(?:{_W}{{0,6}}?(?:should|must|needs? to|has to|is required to)|{_W}{{0,3}}?please)\W"
         rf"{_W}{{0,3}}?(?:include|add|send|record|forward|insert|append|email|execute|run|call|visit|recommend|say)\b",
     ),
     Rule(
         "in_answers",
         25,
         "in your|to your|in all|in every|to all|to every|in the|to the|of your|of any",
-        rf"\w+ \w+ (?:\w+ )?{_ANSWER}\b|(?:in|to) (?:every|all) {_ANSWER}\b|in the {_ANSWER}\b",
+        rf"\w{{1,24}} \w{{1,24}} (?:\w{{1,24}} )?{_ANSWER}\b|(?:in|to) (?:every|all|the) {_ANSWER}\b",
     ),
     Rule(
         "reader",
@@ -295,28 +308,28 @@ _INDIRECT: tuple[Rule, ...] = (
         "hide",
         45,
         "tell|inform|notify|mention|alert|let|reveal|disclos",
-        rf"\w+\W{_W}{{0,4}}?(?:(?:the|any) users?|this instruction|these instructions|anyone)\b",
+        rf"\w{{1,24}}\W{_W}{{0,4}}?(?:(?:the|any) users?|this instruction|these instructions|anyone)\b",
         rf"\b(?:not|n't|never|without)\W{_AHEAD}{{0,1}}$",
     ),
     Rule(
         "exfiltrate",
         40,
         "send|post|forward|email|upload|exfiltrat|transmit|leak|append",
-        rf"\w+{_S}{_W}{{0,6}}?(?:conversation|chat history|system prompt|api.?keys?|credentials?|passwords?"
-        rf"|secrets?|session|cookies?|history|ssn|bank|records?|account|data){_S}{_W}{{0,8}}?(?:to|http|external\w*)\b",
+        rf"\w{{1,24}}{_S}{_W}{{0,6}}?(?:conversation|chat history|system prompt|api.?keys?|credentials?|passwords?"
+        rf"|secrets?|session|cookies?|history|ssn|bank|records?|account|data){_S}{_W}{{0,8}}?(?:to|http|external\w{{0,12}})\b",
     ),
     Rule(
         "to_address",
         25,
         "send|forward|email|upload|transmit|exfiltrat|post",
-        rf"\w+\W{_W}{{0,9}}?to\W{{1,3}}(?:[\w.+-]{{1,40}}@|http)",
+        rf"\w{{1,24}}\W{_W}{{0,9}}?to\W{{1,3}}(?:[\w.+-]{{1,40}}@|http)",
     ),
     Rule("image_leak", 40, "![", r"!\[[^\]]{0,60}\]\(https?://[^\s)]{1,120}[?&=/](?:[^\s)]{0,40}=)?[{<\[$]"),
     Rule(
         "user_agreed",
         35,
         "the user has|user already",
-        rf"[a-z ]+?{_W}{{0,2}}?(?:authori|approv|consent|permi|agreed)",
+        rf"[a-z ]{{1,30}}?{_W}{{0,2}}?(?:authori|approv|consent|permi|agreed)",
     ),
     Rule(
         "frame",
@@ -335,22 +348,27 @@ _INDIRECT: tuple[Rule, ...] = (
         "decode",
         50,
         "base64|rot13|decode|decrypt|morse",
-        rf"\w+{_S}{_W}{{0,8}}?(?:follow|execute|obey|carry out|comply|do (?:exactly )?what)\b",
+        rf"\w{{1,24}}{_S}{_W}{{0,8}}?(?:follow|execute|obey|carry out|comply|do (?:exactly )?what)\b",
     ),
 )
 
 _TRANSLATED: tuple[Rule, ...] = (
     Rule(
-        "override_de", 65, "ignorier|vergiss|missacht", r"\w+ (?:\w+ ){0,4}(?:anweisung|instruktion|befehl|regel)"
+        "override_de",
+        65,
+        "ignorier|vergiss|missacht",
+        r"\w{1,24} (?:\w{1,24} ){0,4}(?:anweisung|instruktion|befehl|regel)",
     ),
-    Rule("override_fr", 65, "ignor|oubli", r"\w+ (?:\w+ ){0,4}(?:instructions|consignes|directives|ordres)"),
+    Rule(
+        "override_fr", 65, "ignor|oubli", r"\w{1,24} (?:\w{1,24} ){0,4}(?:instructions|consignes|directives|ordres)"
+    ),
     Rule(
         "override_es",
         65,
         "ignor|olvid|esque",
-        r"\w+ (?:\w+ ){0,4}(?:instruccion|instruç|instruco|reglas|regras|ordens)",
+        r"\w{1,24} (?:\w{1,24} ){0,4}(?:instruccion|instruç|instruco|reglas|regras|ordens)",
     ),
-    Rule("override_it", 65, "ignora|dimentica", r"\w+ (?:\w+ ){0,4}(?:istruzioni|regole|ordini)"),
+    Rule("override_it", 65, "ignora|dimentica", r"\w{1,24} (?:\w{1,24} ){0,4}(?:istruzioni|regole|ordini)"),
     Rule("override_ru", 65, "игнор|забуд|не обращай", r"[^.!?]{0,50}(?:инструкц|указан|правил)"),
     Rule("override_zh", 65, "忽略|忽视|无视|忘记|不要理会", r".{2,16}(?:指令|指示|提示|说明|规则|命令)"),
     Rule("override_ja", 65, "指示|命令|ルール|プロンプト", r".{2,14}(?:無視|忘れ)"),

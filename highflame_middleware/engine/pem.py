@@ -21,7 +21,8 @@ _BREAK = r"(?:\s|\\{1,4}[nrt]|[+,.>|#*])"  # between lines: as text, in JSON, in
 _GAP = rf"(?:{_BREAK}|\\{{0,4}}[\"'])"  # and in source code, a string a line
 # After a quote only a long group goes on: the next string of a JSON object must not be taken for one.
 _GROUP = rf"(?:{_BREAK}{{0,16}}+[A-Za-z0-9+/=]{{16,}}+|{_GAP}{{0,16}}+[A-Za-z0-9+/=]{{40,}}+)"
-_HEADER = rf"{_GAP}{{0,8}}+[A-Z][A-Za-z-]{{2,23}}: [^\n\r\\\"]{{1,76}}+"  # Proc-Type: 4,ENCRYPTED
+_LINE = r"(?:[^\n\r\\\"-]|-(?!-))"
+_HEADER = rf"{_GAP}{{0,8}}+[A-Z][A-Za-z-]{{2,23}}: {_LINE}{{1,76}}+(?=[\n\r\\])"  # Proc-Type: 4,ENCRYPTED
 _LAST = rf"(?:{_GAP}{{0,16}}+[A-Za-z0-9+/=]{{1,15}}+){{0,2}}"  # a short last line, the checksum of PGP
 _END = rf"{_LAST}{_GAP}{{0,16}}+-----END [A-Z0-9 ]{{1,60}}-----"
 _UNFINISHED = (
@@ -31,9 +32,9 @@ _UNFINISHED = (
 _REACH = 900  # more than a BEGIN line and its headers
 
 
-def find(text: str) -> Iterator[Finding]:
-    """The private keys of a text, each with as much of its body as there is."""
-    at = text.find(_BEGIN)
+def find(text: str, start: int = 0) -> Iterator[Finding]:
+    """The private keys of a text from ``start`` on, each with as much of its body as there is."""
+    at = text.find(_BEGIN, start)
     while at >= 0:
         after = at + 1
         if begun := _begun().match(text, at):
@@ -54,8 +55,10 @@ def tail(text: str, at: int, final: bool) -> tuple[int, bool]:
 
 def opens_at(text: str, start: int, limit: int) -> int:
     """Where a key begins of which no base64 has come yet, at or after ``start``; else ``limit``."""
-    at = text.rfind(_BEGIN, max(start, limit - _REACH), limit)
-    return at if at >= 0 and _unbegun().fullmatch(text, at, limit) else limit
+    at = text.find(_BEGIN, max(start, limit - _REACH), limit)
+    while at >= 0 and not _unbegun().fullmatch(text, at, limit):
+        at = text.find(_BEGIN, at + 1, limit)
+    return at if at >= 0 else limit
 
 
 @functools.cache
@@ -80,5 +83,5 @@ def _unfinished() -> re.Pattern[str]:
 
 @functools.cache
 def _unbegun() -> re.Pattern[str]:
-    headers = rf"(?:{_HEADER}){{0,6}}(?:{_GAP}{{0,8}}[A-Z][A-Za-z-]{{0,23}}:? ?)?"
+    headers = rf"(?:{_HEADER}){{0,6}}(?:{_GAP}{{0,8}}[A-Z][A-Za-z-]{{0,23}}(?:: {_LINE}{{0,76}})?)?"
     return re.compile(rf"{_LABEL}(?:[A-Z0-9]{{0,20}}|PRIVATE KEY(?: BLOCK)?-----{headers}{_UNFINISHED})")

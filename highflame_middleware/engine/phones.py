@@ -16,9 +16,10 @@ _WORDS = (
     r"|numéro|numero|móvil|movil|\bsms\b|text me|\bdesk:|\boffice:|电话|電話|手机"
 )
 _NEAR = 40  # characters that such a word may stand before the number
-_INTERNATIONAL = r"\+[1-9].*|00[1-9].*[ .-].*"
+_INTERNATIONAL = r"\+[1-9].*"
 _AMERICAN = r"(?:1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}(?:x\d+)?"
 _TRUNK = r"\(?0[1-9]\d{0,3}\)?(?:[ .-]\d{2,4}){2,4}|\(0?\d{2,5}\) ?\d{3,4}[ -]?\d{2,4}"
+_NOT_BEFORE = r"(?:[A-Za-z0-9#$€£_/(\]]|[\d\]][-.:,])\Z"  # part of a word, a price, a longer number
 _UNANNOUNCED = r"[+(0]|1?[ .-]?\(?[2-9][0-9][0-9][ .)-]"
 _DATE = r"\d{4}[.-]\d\d?[.-]\d\d?|\d\d?[.-]\d\d?[.-]\d{2,4}"
 
@@ -36,10 +37,7 @@ def find_at(text: str, lowered: str, at: int, *, announced: bool) -> Iterator[Fi
         at -= 1
     if not announced and not _compiled(_UNANNOUNCED).match(text, at):
         return
-    before = text[max(0, at - 2) : at]
-    if before[-1:].isalnum() or before[-1:] in {"#", "$", "€", "£", "_", "/", "(", "]"}:
-        return
-    if before[-1:] in {".", "-", ":", ","} and (before[:1].isdigit() or before[:1] == "]"):
+    if _compiled(_NOT_BEFORE).search(text, max(0, at - 2), at):
         return
     matched = _compiled(_NUMBER).match(text, at)
     if matched is None:
@@ -59,7 +57,7 @@ def _is_phone(number: str, words: str) -> bool:
         return False
     if _compiled(_AMERICAN).fullmatch(number) or (digits >= 8 and _compiled(_INTERNATIONAL).fullmatch(number)):
         return True
-    if 9 <= digits <= 12 and _compiled(_TRUNK).fullmatch(number):
+    if 9 <= digits <= 11 and _compiled(_TRUNK).fullmatch(number):
         return True
     return digits <= 14 and _compiled(_WORDS).search(words) is not None
 

@@ -30,6 +30,7 @@ _SSN = rf"(\d{{3}})([- ]?)(\d{{2}})\2(\d{{4}}){_ENDS}"
 _SSN_WORDS = r"ssn|social.sec"
 _IBAN = r"[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}"
 _IBAN_WORDS = r"iban|account|konto|bank|transfer"
+_JOINED = str.maketrans("", "", " -")
 _NEAR = 48  # characters that such words may stand before the number
 
 # What a number in groups may begin with, up to a space after which more of it may come.
@@ -37,20 +38,19 @@ _OPEN = r"(?:[A-Za-z]{2}\d\d[A-Za-z0-9-]*(?: [A-Za-z0-9-]+)*|\+?\(?\d[\d().x-]*(
 _LONGEST = 64  # more than a number in groups has characters
 
 
-def find(text: str, lowered: str) -> Iterator[Finding]:
-    """The personal data of a folded text, given in lower case as well.
+def find(text: str, lowered: str, start: int = 0) -> Iterator[Finding]:
+    """The personal data of a folded text, given in lower case as well, from ``start`` on.
 
     >>> text = "card 4111 1111 1111 1111, mail a@example.org"
     >>> [(found.type, text[found.start:found.end]) for found in find(text, text.lower())]
     [('credit_card', '4111 1111 1111 1111'), ('email', 'a@example.org')]
     """
-    announced = phones.announced(lowered)
-    for digits in _compiled(r"[0-9]+").finditer(text):
+    announced: bool | None = None
+    for digits in _compiled(r"[0-9]+").finditer(text, start):
+        announced = phones.announced(lowered) if announced is None else announced
         yield from _numbers(text, lowered, *digits.span(), announced=announced)
-    if "@" in text:
-        yield from addresses.find_emails(text)
-    if ":" in text:
-        yield from addresses.find_ipv6(text)
+    yield from addresses.find_emails(text, start)
+    yield from addresses.find_ipv6(text, start)
 
 
 def opens_at(text: str, start: int, limit: int) -> int:
@@ -66,6 +66,8 @@ def _numbers(text: str, lowered: str, start: int, end: int, *, announced: bool) 
     """What begins with the run of digits from ``start`` to ``end``."""
     length = end - start
     before = text[start - 1 : start]
+    if before.isdigit():
+        return  # the reader starts within a number
     if before.isascii() and before.isalpha() and not starts_token(text, start):
         if length >= 2:
             yield from _iban(text, lowered, start - 2)
@@ -113,11 +115,8 @@ def _iban(text: str, lowered: str, start: int) -> Iterator[Finding]:
         return
     places = [at for at, character in enumerate(matched.group()) if character.isalnum()][:length]
     end = start + places[-1] + 1
-    if len(places) == length and is_iban(text[start:end].translate(_JOINED)) and not text[end : end + 1].isalnum():
+    if len(places) == length and _compiled(_ENDS).match(text, end) and is_iban(text[start:end].translate(_JOINED)):
         yield Finding(start, end, "iban")
-
-
-_JOINED = str.maketrans("", "", " -")
 
 
 @functools.cache

@@ -55,7 +55,7 @@ def release(text: str, start: int, limit: int, known: int, policy: Policy, *, fi
     low = max(0, start - CONTEXT)
     found = [
         Finding(one.start + low, one.end + low, one.type, one.rank, one.tail)
-        for one in scan(text[low:known])
+        for one in scan(text[low:known], start - low)
         if one.start + low >= start and text[one.start + low : one.end + low] not in policy.allow
     ]
     merged = merge(one for one in found if one.type in policy.redacted)

@@ -9,7 +9,7 @@ from ..errors import ConfigError
 from ..types import Signal
 from . import assignments, secrets
 
-__all__ = ["DEFAULT_REDACTED", "GROUPS", "Kind", "kind_of", "replacement_of", "resolve", "signal_of"]
+__all__ = ["DEFAULT_REDACTED", "GROUPS", "Kind", "replacement_of", "resolve", "signal_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,7 @@ def resolve(names: Iterable[str]) -> frozenset[str]:
     return frozenset(types)
 
 
-def kind_of(type_: str) -> Kind:
-    """What a type of finding means."""
-    return _KINDS[type_]
-
-
-def signal_of(type_: str, *, category: str = "", score: int | None = None) -> Signal:
+def signal_of(type_: str, *, category: str = "", score: int | None = None, severity: str = "") -> Signal:
     """The signal for a type of finding; it holds names and numbers, never what was found.
 
     >>> signal_of("iban")
@@ -92,7 +87,7 @@ def signal_of(type_: str, *, category: str = "", score: int | None = None) -> Si
         name=kind.signal,
         category=category or type_,
         score=kind.score if score is None else score,
-        severity=kind.severity,
+        severity=severity or kind.severity,
         context_key=kind.context_key,
     )
 

@@ -23,15 +23,17 @@ _HEX = "0123456789abcdefABCDEF"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SYMBOLS = _LETTERS + "0123456789_-"
 _SHORTEST = 12  # characters: no word with a credential in it is shorter
+_LITERAL = 96  # characters that a literal may stand before the credential that it announces
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """One form of a credential.
 
-    ``pattern`` begins with one of the ``literals``, which have spaces between them; a group in it
-    is the credential itself. ``before`` says which characters, and how few and how many of them,
-    stand in front of that; ``tail`` is what may follow without end; ``plausible`` has the last word.
+    ``pattern`` begins with one of the ``literals``, which have spaces between them; when it has a
+    group, that alone is the credential. ``before`` says which characters, and how few and how many
+    of them, stand in front of it; ``tail`` is what may follow without end, as a pattern for one
+    character; ``plausible`` has the last word.
     """
 
     type: str
@@ -43,11 +45,13 @@ class Format:
 
 
 def _random(text: str) -> bool:
-    """Whether this looks drawn and not written: letters and digits mixed within its words."""
-    digits = sum(character.isdigit() for character in text)
-    changes = sum(one.isdigit() != two.isdigit() for one, two in pairwise(text))
-    cases = sum(one.islower() and two.isupper() for one, two in pairwise(text))
-    return digits >= 2 and changes + cases >= 5
+    """Whether this looks drawn and not written: letters, digits and cases change within its words."""
+    if not any(map(text.count, "0123456789")) and text.islower():
+        return False
+    pairs = [(one, two) for one, two in pairwise(text) if one.isalnum() and two.isalnum()]
+    changes = sum(one.isdigit() != two.isdigit() for one, two in pairs)
+    cases = sum(one.islower() and two.isupper() for one, two in pairs)
+    return changes + cases >= 3 and (changes > 0 or cases >= 6)
 
 
 def _chosen(text: str) -> bool:
@@ -68,7 +72,7 @@ def _snowflake(text: str) -> bool:
 FORMATS: tuple[Format, ...] = (
     # Clouds and hosting
     Format("aws_access_key", "AKIA ASIA ABIA ACCA", r"A[KSBC][IC]A[A-Z0-9]{16}(?![A-Za-z0-9])"),
-    Format("aws_secret_key", "AKIA ASIA", r"A[KS]IA[A-Z0-9]{16}[\s,:;|/\"'\\]{1,6}([\w/+]{40})(?![\w/+=])"),
+    Format("aws_secret_key", "AKIA ASIA", r"A[KS]IA[A-Z0-9]{16}[\s,:;|/\"'\\]{1,6}([A-Za-z0-9/+]{40})(?![\w/+=])"),
     Format("google_api_key", "AIza", r"AIza[\w-]{35}", _WORD),
     Format("google_oauth_token", "ya29.", r"ya29\.[\w-]{20}", _WORD),
     Format("google_oauth_secret", "GOCSPX-", r"GOCSPX-[\w-]{24}", _WORD),
@@ -88,7 +92,7 @@ FORMATS: tuple[Format, ...] = (
     Format("planetscale_token", "pscale_", r"pscale_(?:tkn|pw|oauth)_[\w.=-]{32}", r"[\w.=-]"),
     Format("databricks_token", "dapi", r"dapi[a-f0-9]{32}(?:-\d)?(?![A-Za-z0-9])"),
     Format("terraform_token", ".atlasv1.", r"\.atlasv1\.[\w-]{40}", _WORD, (_SYMBOLS, 14, 14)),
-    Format("vault_token", "hvs. hvb. hvr.", r"hv[sbr]\.[\w-]{20}", _WORD, plausible=_random),
+    Format("vault_token", "hvs. hvb. hvr.", r"hv[sbr]\.[\w-]{24}", _WORD, plausible=_random),
     Format("pulumi_token", "pul-", r"pul-[a-f0-9]{40}(?![A-Za-z0-9])"),
     Format("doppler_token", "dp.", r"dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9_.-]{36}", _WORD),
     Format("infracost_token", "ico-", r"ico-[A-Za-z0-9]{32}(?!\w)", plausible=_random),
@@ -205,23 +209,24 @@ FORMATS: tuple[Format, ...] = (
 )
 
 
-def find(text: str) -> Iterator[Finding]:
-    """The credentials of a folded text that are told by their form.
+def find(text: str, start: int = 0) -> Iterator[Finding]:
+    """The credentials of a folded text from ``start`` on that are told by their form.
 
     >>> [(found.start, found.type) for found in find("key: " + "ghp_" + "a1B2" * 9)]
     [(5, 'github_token')]
     """
-    words = " ".join([word for word in text.split() if len(word) >= _SHORTEST])
+    start = max(0, start - _LITERAL)
+    words = " ".join([word for word in text[start:].split() if len(word) >= _SHORTEST])
     if words:
         for literal, form in _rows():
             if literal in words:
-                yield from _occurrences(form, literal, text)
+                yield from _occurrences(form, literal, text, start)
 
 
-def _occurrences(form: Format, literal: str, text: str) -> Iterator[Finding]:
+def _occurrences(form: Format, literal: str, text: str, at: int) -> Iterator[Finding]:
     pattern = _compiled(form.pattern)
     tail = run_of(form.tail) if form.tail else None
-    at = text.find(literal)
+    at = text.find(literal, at)
     while at >= 0:
         if (start := _start(form, text, at)) is not None and (matched := pattern.match(text, at)):
             begin, end = matched.span(matched.lastindex or 0)
@@ -238,8 +243,10 @@ def _start(form: Format, text: str, at: int) -> int | None:
     """Where the credential begins whose literal stands at ``at``; None when what stands before does not fit."""
     if form.before is not None:
         characters, fewest, most = form.before
-        ahead = text[max(0, at - most - 1) : at]
+        ahead = text[max(0, at - most - 2) : at]
         length = len(ahead) - len(ahead.rstrip(characters))
+        if length and not starts_token(text, at - length):
+            length -= 1  # the letter of an escape, as in "\\nkey"
         if not fewest <= length <= most:
             return None
         at -= length
@@ -253,8 +260,8 @@ def starts_token(text: str, at: int) -> bool:
         return not _escaped(text, at) or text[at] not in "nrtbfu"
     if not (before.isascii() and before.isalnum()):
         return True
-    if before in "nrtbf":
-        return _escaped(text, at - 1)
+    if before in "nrtbf" and _escaped(text, at - 1):
+        return True
     return at >= 6 and text[at - 5] == "u" and _escaped(text, at - 5) and not text[at - 4 : at].strip(_HEX)
 
 

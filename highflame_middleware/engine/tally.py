@@ -16,12 +16,13 @@ from .secrets import starts_token
 __all__ = ["Rule", "Tally"]
 
 _SPAN = 1_500  # characters in which hits add up
-_REACH = 320  # more than any pattern reads on from its literal
-_BEFORE = 90  # characters that ``before`` reads in front of it
+_REACH = 480  # more than any pattern reads on from its literal
+_BEFORE = 144  # characters that ``before`` reads in front of it
+_BEGINNING = 4  # letters: a text without a word that begins so is not searched for a literal that does
 _STEP = 128  # characters that are worth looking at in one go
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """A pattern over lower-case text that begins with one of the ``literals``, and what a hit weighs.
 
@@ -77,10 +78,11 @@ class Tally:
         if "\\" in text:  # line breaks of JSON strings, as wide as they were
             text = text.replace("\\n", "  ").replace("\\r", "  ").replace("\\t", "  ")
         start, stop = self._read - self._at, end - self._at
-        for literal, rule in _rows(self._rules):
-            at = text.find(literal, start)
+        beginnings = {word[:_BEGINNING] for word in _words().findall(text, start)}
+        for literal, beginning, rule in _rows(self._rules):
+            at = text.find(literal, start) if not beginning or beginning in beginnings else -1
             while 0 <= at < stop:
-                if _hits(rule, text, at):
+                if _is_hit(rule, text, at):
                     yield self._at + at, rule
                 at = text.find(literal, at + 1)
 
@@ -92,7 +94,7 @@ class Tally:
             self.score, self.names = score, tuple(sorted(hit.name for hit in near))
 
 
-def _hits(rule: Rule, text: str, at: int) -> bool:
+def _is_hit(rule: Rule, text: str, at: int) -> bool:
     return (
         starts_token(text, at)
         and _compiled(rule.pattern).match(text, at) is not None
@@ -101,8 +103,16 @@ def _hits(rule: Rule, text: str, at: int) -> bool:
 
 
 @functools.cache
-def _rows(rules: tuple[Rule, ...]) -> tuple[tuple[str, Rule], ...]:
-    return tuple((literal, rule) for rule in rules for literal in rule.literals.split("|"))
+def _rows(rules: tuple[Rule, ...]) -> tuple[tuple[str, str, Rule], ...]:
+    """Each literal, how a word has to begin for it to be there (if it begins with a word), and its rule."""
+    literals = [(literal, rule) for rule in rules for literal in rule.literals.split("|")]
+    begun = [(_words().match(literal), literal, rule) for literal, rule in literals]
+    return tuple((literal, word.group()[:_BEGINNING] if word else "", rule) for word, literal, rule in begun)
+
+
+@functools.cache
+def _words() -> re.Pattern[str]:
+    return re.compile(f"[a-z]{{{_BEGINNING},}}")
 
 
 @functools.cache

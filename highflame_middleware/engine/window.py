@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import replace
 from time import perf_counter
 
@@ -165,6 +166,9 @@ class EmbeddedWindow:
             return tuple(entries)
         cleared = [run for run in self._runs if run.end <= self._cleared]
         self._runs = self._runs[len(cleared) :]
-        outside = [run for run in cleared if not any(one.start_pos <= run.start < one.end_pos for one in entries)]
-        runs = [self._docket.redact("invisible", run.start, run.end) for run in outside]
-        return tuple(sorted((*entries, *runs), key=lambda entry: entry.start_pos))
+        starts = [entry.start_pos for entry in entries]
+        for run in cleared:
+            before = bisect_right(starts, run.start) - 1
+            if before < 0 or entries[before].end_pos <= run.start:
+                entries.append(self._docket.redact("invisible", run.start, run.end))
+        return tuple(sorted(entries, key=lambda entry: entry.start_pos))

@@ -1,0 +1,98 @@
+"""Texts made to be slow: a hundred thousand characters cost a fraction of a second, whole or in pieces."""
+
+from __future__ import annotations
+
+import re
+from re import _parser  # type: ignore[attr-defined]
+from time import thread_time
+
+import pytest
+
+from highflame_middleware.engine import EmbeddedGuard, addresses, assignments, cards, phones, secrets
+from highflame_middleware.engine.release import REACH
+from highflame_middleware.engine.scan import CONTEXT
+from highflame_middleware.types import GuardRequest, Stage
+
+EVERYTHING = EmbeddedGuard(redact=("secrets", "pii", "invisible"), injection_threshold=100)
+LENGTH = 100_000
+ALLOWED = 1.0  # seconds of CPU; the slowest takes a third of it on a slow machine
+
+REPEATED = [
+    "a", "1", "-", " ", "@", ".", ":", "=", "\\", '"', "'", "(", "+", "%", "{", "<", "/", "你", "é",
+    "a@", "a.", "a-", "1.", "1 ", "1-", "1,", "12 34 ", "4111 ", "4111-", "+1 ", "DE89 ", "DE89", "::", ":a:",
+    "1.1.1.", "(1)", "a@a.", "://", "://a:", "http://a:b@c/", "sk-", "sk-a1B2c3D4e5", "ghp_", "eyJ", "eyJa.",
+    "AKIA", "key-", ":A", "0123456789:A", "-us1", "AccountKey=", "hooks.slack.com/", "/api/webhooks/", "aA1",
+    "password=", "password is ", "password='", "token: ", "bearer ", "authorization: basic ", "-u a:",
+    "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\nAAAAAAAAAAAAAAAAAAAA\n",
+    "-----BEGIN PRIVATE KEY-----\nProc-Type: a\n", "-----END PRIVATE KEY-----",
+    "ignore ", "ignore all ", "disregard previous ", "not any ", "without ", "system prompt ", "print above ",
+    "act as ", "before you ", "send data to ", "do not tell ", "base64 ", "![a](http://", "dan ", "in the ",
+    "\u200b", "a\u200b", "\u202e", "\U000e0061", "\ufe0f", "\u0301", "\ufeffa", "👨\u200d",
+]  # fmt: skip
+COMMANDS = [
+    "rm ",
+    "rm -rf ",
+    "curl ",
+    "curl x | ",
+    "nc -e ",
+    "cat .ssh ",
+    "find / ",
+    "mkfifo sh ",
+    "socket ",
+    "dd a ",
+]
+
+
+def text_of(piece: str) -> str:
+    return (piece * (LENGTH // len(piece) + 1))[:LENGTH]
+
+
+@pytest.mark.parametrize("piece", [*REPEATED, *COMMANDS], ids=ascii)
+def test_a_repeated_piece_is_read_in_time(piece: str) -> None:
+    stage = Stage.TOOL_CALL if piece in COMMANDS else Stage.TOOL_RESULT
+    text = (piece * (LENGTH // len(piece) + 1))[:LENGTH]
+    began = thread_time()
+    EVERYTHING.evaluate(GuardRequest.at(stage, text))
+    assert thread_time() - began < ALLOWED
+
+
+@pytest.mark.parametrize("piece", REPEATED[::4], ids=ascii)
+def test_a_stream_of_a_repeated_piece_is_read_in_time(piece: str) -> None:
+    text = piece * (LENGTH // 5 // len(piece))
+    window = EVERYTHING.window(GuardRequest.at(Stage.TOOL_RESULT, ""))
+    began = thread_time()
+    for at in range(0, len(text), 25):
+        window.feed(text[at : at + 25])
+    window.finish()
+    assert thread_time() - began < ALLOWED
+
+
+def test_a_longer_stream_costs_no_more_for_each_piece() -> None:
+    piece = "In 2024 the committee said that my password is unknown, call 555 1234 or see https://x.example/a?b=c. "
+
+    def cost(times: int) -> float:
+        best = float("inf")
+        for _ in range(2):
+            window = EVERYTHING.window(GuardRequest.at(Stage.TOOL_RESULT, ""))
+            began = thread_time()
+            for _ in range(times):
+                for at in range(0, len(piece), 20):
+                    window.feed(piece[at : at + 20])
+            best = min(best, (thread_time() - began) / times)
+        return best
+
+    assert cost(500) < 1.5 * cost(50)
+
+
+def test_no_pattern_reads_further_than_the_window_keeps() -> None:
+    def width(pattern: str) -> int:
+        return int(_parser.parse(pattern, re.ASCII).getwidth()[1])
+
+    for form in secrets.FORMATS:
+        assert width(form.pattern) + (form.before[2] if form.before else 0) < REACH, form.type
+        assert (form.before[2] if form.before else 0) + 8 < CONTEXT, form.type
+    for name in assignments.NAMES:
+        assert len(name.literal) + width(name.tied) + 26 < CONTEXT, name.literal
+    for pattern in (addresses._DOMAIN, addresses._IPV4, addresses._IPV6, phones._NUMBER):
+        assert width(pattern) < REACH
+    assert max(cards.iban_length(country) for country in ("MT", "LC", "RU", "SC")) == 33
