@@ -35,7 +35,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to send: ``chunks`` are flushed one by one; ``length`` is declared whether true or not; ``cut`` resets."""
+    """What to send: ``chunks`` flushed one by one; ``length`` declared whether true or not; ``cut`` to reset."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = (("content-type", "application/json"),)
@@ -108,7 +108,9 @@ class Server:
         for name, value in answer.headers:
             handler.send_header(name, value)
         chunked = answer.length is None
-        handler.send_header(*(("transfer-encoding", "chunked") if chunked else ("content-length", str(answer.length))))
+        handler.send_header(
+            *(("transfer-encoding", "chunked") if chunked else ("content-length", str(answer.length)))
+        )
         handler.end_headers()
         try:
             for chunk in answer.chunks:
@@ -168,7 +170,10 @@ def scripted(scripts: list[dict[str, Any]]) -> Respond:
 
 def json_answer(body: Any, status: int = 200, **headers: str) -> Respond:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    given = {"content-type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    given = {
+        "content-type": "application/json",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
     return lambda seen: Answer(status, tuple(given.items()), [content], length=len(content))
 
 

@@ -8,32 +8,45 @@ from typing import Any
 
 from ..asgi_types import Message, Receive
 
-__all__ = ["Body", "read_body", "replay"]
+__all__ = ["Body", "looks_like_json", "read_body", "replay"]
+
+# What may stand before a JSON object: byte order marks, space, and the zeros of UTF-16 and UTF-32.
+_BEFORE = b"\xef\xbb\xbf\xfe\xff \t\r\n\0"
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What has been read: ``messages`` as they came, ``content`` where all of it is there and within the bound."""
+    """What has been read: ``messages`` to be given again, ``content`` where all is there and within the bound."""
 
     messages: tuple[Message, ...]
     content: bytes | None = None
     too_large: bool = False
 
 
-async def read_body(receive: Receive, limit: int) -> Body:
-    """Read a whole body, but no more than ``limit`` bytes of it, and not beyond the caller's leaving."""
-    messages: list[Message] = []
+async def read_body(receive: Receive, limit: int, *, only_json: bool = False) -> Body:
+    """Read a whole body, but no more than ``limit`` bytes of it, and not beyond the caller's leaving.
+
+    With ``only_json`` no further than it takes to see that it is no JSON object.
+    What has been read is kept in one piece, however small the pieces were that it came in.
+    """
     content = bytearray()
     while True:
         message = await receive()
-        messages.append(message)
         if message["type"] != "http.request":
-            return Body(tuple(messages))
+            return Body((*_message(content, more=True), message) if content else (message,))
         content += message.get("body", b"")
-        if len(content) > limit:
-            return Body(tuple(messages), too_large=True)
-        if not message.get("more_body", False):
-            return Body(tuple(messages), bytes(content))
+        more = message.get("more_body", False)
+        too_large = len(content) > limit
+        if too_large or (only_json and not looks_like_json(content)):
+            return Body(_message(content, more=more), too_large=too_large)
+        if not more:
+            return Body(_message(content, more=False), bytes(content))
+
+
+def looks_like_json(content: bytes | bytearray) -> bool:
+    """Whether this may be the beginning of a JSON object; an empty one may be anything yet."""
+    begun = content[:64].lstrip(_BEFORE)
+    return not begun or begun.startswith(b"{")
 
 
 def replay(messages: Iterable[Message], receive: Receive) -> Receive:
@@ -46,3 +59,7 @@ def replay(messages: Iterable[Message], receive: Receive) -> Receive:
         return await receive()
 
     return replayed
+
+
+def _message(content: bytes | bytearray, *, more: bool) -> tuple[Message, ...]:
+    return ({"type": "http.request", "body": bytes(content), "more_body": more},)

@@ -50,6 +50,7 @@ class Peers:
         """Peers from a setting."""
         if isinstance(given, str):
             raise ConfigError(f"trusted_peers={given!r} must be a list of addresses or networks")
+        given = list(given)
         networks = []
         for item in given:
             try:
@@ -67,6 +68,8 @@ class Peers:
             address = ipaddress.ip_address(host or "")
         except ValueError:
             return False
+        # What listens on both families sees an IPv4 peer as ::ffff:192.0.2.1.
+        address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self.networks)
 
 

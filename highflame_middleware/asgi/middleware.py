@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..asgi_types import App, Receive, Scope, Send
-from ..codecs import codec_for_path, codec_for_shape
-from ..codecs.parts import Codec, dump_json
-from ..config import UNSET, Settings, Unset
+from ..bodies import AmbiguousError, unambiguous
 from ..caller import CallContext, context
+from ..codecs import codec_for_path, codec_for_shape, load_codec
+from ..codecs.parts import CallRead, Codec, Text, dump_json
+from ..config import UNSET, Settings, Unset
 from ..drivers import aperform
-from ..errors import HighflameError, UnreadableError
+from ..errors import ConfigError, HighflameError, UnreadableError
 from ..exchange import Call, Exchange
 from ..flow import arun
+from ..guard.protocol import GuardLike
 from ..pipeline import audited, guarded, read_call
 from ..policy import policy_of
 from ..telemetry import Recorder, parent_of
@@ -28,6 +30,11 @@ from .reply import Responder
 __all__ = ["HighflameMiddleware"]
 
 _log = logging.getLogger("highflame_middleware.asgi")
+
+# Formats of calls: an application under a path of its own may read the fields of any of them.
+_CALLS = ("openai-chat", "openai-responses", "openai-completions")
+# The types that a JSON body comes under where its sender does not care: many applications read it all the same.
+_CARELESS = frozenset({b"", b"text/plain", b"application/x-www-form-urlencoded"})
 
 
 class HighflameMiddleware:
@@ -53,7 +60,7 @@ class HighflameMiddleware:
         self,
         app: App,
         *,
-        guard: Any = UNSET,
+        guard: GuardLike | str | Unset | None = UNSET,
         mode: Mode | str | Unset = UNSET,
         fail_open: bool | Unset = UNSET,
         deadline: float | Unset = UNSET,
@@ -61,12 +68,14 @@ class HighflameMiddleware:
         max_body: int = 16 * 1024 * 1024,
         settings: Settings | None = None,
     ) -> None:
-        given = {"guard": guard, "mode": mode, "fail_open": fail_open, "deadline": deadline}
+        given: dict[str, Any] = {"guard": guard, "mode": mode, "fail_open": fail_open, "deadline": deadline}
         if settings is None:
             # Where this process's calls go is not this door's business: the environment's gateway is not read.
             settings = Settings.load(gateway=None, **given)
         else:
             settings = settings.with_changes(**given)
+        if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
+            raise ConfigError(f"max_body={max_body!r} cannot be used: give a number of bytes, 1 or more")
         self._app: Any = app
         self._policy = policy_of(settings)
         self._peers = Peers.read(trusted_peers)
@@ -90,8 +99,8 @@ class HighflameMiddleware:
         recorder = Recorder(None, caller)
         policy = audited(self._policy, recorder, caller)
         incoming = _Incoming(receive)
-        if policy.guard is not None and _is_json_call(scope):
-            incoming = await _read(scope, receive, self._max_body)
+        if policy.guard is not None and (declared := _may_be_call(scope)) is not None:
+            incoming = await _read(scope, receive, self._max_body, declared=declared)
         exchange = Exchange(_call(scope, incoming, caller), policy, recorder)
         responder = Responder(send, exchange, caller.request_id or "", raises=_hears_of_leaving(scope))
         if incoming.fault is not None and policy.strict:
@@ -110,15 +119,16 @@ class HighflameMiddleware:
 
         try:
             await arun(guarded(exchange, invoke), aperform)
-        except HighflameError as error:
+        except Exception as error:
+            if responder.stopped:
+                _log.debug("the application raised after its reply had been stopped", exc_info=True)
+                return
+            if not isinstance(error, HighflameError) or isinstance(error, ConfigError):
+                raise
             # The guard's own, or that of an SDK call which the application left to be answered for it.
-            if responder.started:
+            if responder.started and not responder.streaming:
                 raise
             await responder.deny(error)
-        except Exception:
-            if not responder.stopped:
-                raise
-            _log.debug("the application raised after its reply had been stopped", exc_info=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +142,8 @@ class _Incoming:
     status: int = 400
 
 
-async def _read(scope: Any, receive: Receive, limit: int) -> _Incoming:
-    read = await read_body(receive, limit)
+async def _read(scope: Any, receive: Receive, limit: int, *, declared: bool) -> _Incoming:
+    read = await read_body(receive, limit, only_json=not declared)
     receive = replay(read.messages, receive)
     if read.too_large:
         fault = UnreadableError(f"The body is longer than the {limit} bytes that are read to be guarded")
@@ -141,11 +151,27 @@ async def _read(scope: Any, receive: Receive, limit: int) -> _Incoming:
     if not read.content:
         return _Incoming(receive)
     try:
-        body = json.loads(read.content)
-    except (ValueError, RecursionError):
-        return _Incoming(receive, fault=UnreadableError("The body says it is JSON, but cannot be read as such"))
+        body = json.loads(read.content, object_pairs_hook=unambiguous)
+    except (ValueError, RecursionError) as error:
+        if not declared and not isinstance(error, RecursionError | AmbiguousError):
+            return _Incoming(receive)
+        return _Incoming(receive, fault=UnreadableError("The body is not JSON that can be read in one way only"))
     codec = codec_for_path(scope["path"]) or codec_for_shape(body)
-    return _Incoming(receive, codec, body)
+    return _Incoming(receive, _widened(codec) if codec is not None else None, body)
+
+
+def _widened(codec: Codec) -> Codec:
+    """The codec, reading the texts of calls in every format: which of them the application reads is not known."""
+
+    def read_call(body: Any) -> CallRead:
+        read = codec.read_call(body)
+        texts: dict[Any, Text] = {text.path: text for text in read.texts}
+        for name in _CALLS:
+            for text in load_codec(name).read_call(body).texts:
+                texts.setdefault(text.path, text)
+        return replace(read, texts=tuple(texts.values()))
+
+    return replace(codec, read_call=read_call)
 
 
 def _call(scope: Any, incoming: _Incoming, caller: CallContext) -> Call:
@@ -159,16 +185,20 @@ def _call(scope: Any, incoming: _Incoming, caller: CallContext) -> Call:
     )
 
 
-def _is_json_call(scope: Any) -> bool:
-    if scope["method"] not in ("POST", "PUT", "PATCH"):
-        return False
+def _may_be_call(scope: Any) -> bool | None:
+    """Whether a request's body says that it is JSON; None where it is something else by all that can be told."""
+    if scope["method"].upper() not in ("POST", "PUT", "PATCH"):
+        return None
     kind = next((value for name, value in scope["headers"] if name.lower() == b"content-type"), b"")
     kind = kind.partition(b";")[0].strip().lower()
-    return kind == b"application/json" or kind.endswith(b"+json")
+    if kind == b"application/json" or kind.endswith(b"+json"):
+        return True
+    return False if kind in _CARELESS or codec_for_path(scope["path"]) is not None else None
 
 
 def _resized(scope: Any, length: int) -> Any:
-    headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-length"]
+    framing = (b"content-length", b"transfer-encoding")
+    headers = [(name, value) for name, value in scope["headers"] if name.lower() not in framing]
     return {**scope, "headers": [*headers, (b"content-length", str(length).encode())]}
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 from typing import Any
 
 from ..asgi_types import Message, Send
 from ..codecs import codec_for_reply, load_codec
+from ..codecs.openai import error_event
 from ..codecs.parts import Codec, EventRead, Reader, ReplyRead, Summary
 from ..denial import deny
 from ..drivers import aperform
-from ..errors import UnreadableError
+from ..errors import HighflameError, UnreadableError
 from ..exchange import Exchange
 from ..flow import Flow, arun
-from ..screens import Screen, screen_for
+from ..screens import JsonScreen, Screen, screen_for
 
 __all__ = ["Responder"]
 
@@ -38,6 +40,7 @@ class Responder:
         self._screen: Screen | None = None
         self.started = False
         self.stopped = False
+        self.streaming = False
 
     async def send(self, message: Message) -> None:
         """Take one message of the application's reply."""
@@ -56,7 +59,12 @@ class Responder:
             await self._pass_on(message)
 
     async def deny(self, error: Any, *, status: int | None = None) -> None:
-        """Answer in the application's place."""
+        """Answer in the application's place, or say no in the middle of its event stream."""
+        if self.streaming:
+            self.stopped = True
+            refusal = error_event(str(error), "highflame_blocked")
+            await self._pass_on({"type": "http.response.body", "body": refusal, "more_body": False})
+            return
         denial = deny(error, status=status)
         self.stopped = True
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in denial.headers]
@@ -83,14 +91,17 @@ class Responder:
         kind = found.get(b"content-type", "").partition(";")[0].strip().lower()
         if kind not in ("application/json", "text/event-stream"):
             return None
-        if b"content-encoding" in found:
+        if exchange.call.method == "HEAD":
+            return None
+        if found.get(b"content-encoding", "identity").lower() != "identity":
             _log.warning("a compressed reply passes unguarded: put the compressing middleware outside this one")
             return None
         if exchange.call.codec is None and kind == "application/json":
             length = found.get(b"content-length", "")
             if not length.isdecimal() or int(length) > _SNIFFED:
                 return None
-        return screen_for(exchange, status=status, content_type=kind, codec=_reply_codec(exchange.call.codec))
+        screen = screen_for(exchange, status=status, content_type=kind, codec=_reply_codec(exchange.call.codec))
+        return _Sniffing(screen) if exchange.call.codec is None and isinstance(screen, JsonScreen) else screen
 
     async def _continue(self, screen: Screen, message: Message) -> None:
         more = message.get("more_body", False)
@@ -102,14 +113,15 @@ class Responder:
         if self._start is not None and not out:
             await self.deny(error, status=502 if isinstance(error, UnreadableError) else None)
             return
-        await self._pass(out + screen.refusal(error), more=False)
         self.stopped = True
+        await self._pass(out + screen.refusal(error), more=False)
 
     async def _pass(self, out: bytes, *, more: bool) -> None:
         if self._start is not None:
             # The length may have changed; where all is there it is counted, else the server frames the stream.
-            headers = [(name, value) for name, value in self._start["headers"] if name.lower() != b"content-length"]
-            if not more:
+            declared = self._start["headers"]
+            headers = [(name, value) for name, value in declared if name.lower() != b"content-length"]
+            if not more and len(headers) < len(declared):
                 headers.append((b"content-length", str(len(out)).encode()))
             self._start = {**self._start, "headers": headers}
         await self._flush()
@@ -121,8 +133,49 @@ class Responder:
             await self._pass_on(start)
 
     async def _pass_on(self, message: Message) -> None:
-        self.started = self.started or message["type"] == "http.response.start"
+        if message["type"] == "http.response.start":
+            self.started = True
+            self.streaming = _is_event_stream(message["headers"])
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.streaming = False
         await self._send(message)
+
+
+class _Sniffing:
+    """Looks at JSON that need not come from a model at all: what cannot be read passes as it came."""
+
+    def __init__(self, screen: JsonScreen) -> None:
+        self.stopped: HighflameError | None = None
+        self._screen = screen
+        self._body = bytearray()
+
+    def feed(self, chunk: bytes) -> Flow[bytes]:
+        yield from ()
+        self._body += chunk
+        return b""
+
+    def finish(self) -> Flow[bytes]:
+        raw = bytes(self._body)
+        try:
+            body = json.loads(raw)
+        except (ValueError, RecursionError):
+            return raw
+        if codec_for_reply(body) is None:
+            return raw
+        out = yield from self._screen.feed(raw)
+        out += yield from self._screen.finish()
+        self.stopped = self._screen.stopped
+        return out
+
+    def refusal(self, error: HighflameError) -> bytes:
+        return self._screen.refusal(error)
+
+
+def _is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether an event can still be put in once the reply has begun."""
+    found = {name.lower(): value for name, value in headers}
+    kind = found.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    return kind == b"text/event-stream" and b"content-encoding" not in found and b"content-length" not in found
 
 
 def _taken(screen: Screen, chunk: bytes, *, last: bool) -> Flow[bytes]:

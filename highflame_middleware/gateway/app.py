@@ -11,27 +11,28 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from ..asgi_types import Receive, Scope, Send
-from ..bodies import AsyncGuardedBody, GuardedBody
+from ..bodies import AsyncGuardedBody, GuardedBody, unambiguous
+from ..caller import current_context
 from ..codecs import codec_for_path
 from ..codecs.parts import Codec, dump_json
 from ..config import UNSET, Settings, Unset
-from ..caller import current_context
 from ..drivers import aperform, perform
 from ..errors import ConfigError, GatewayError, UnreadableError
 from ..exchange import Exchange
 from ..flow import arun, run
+from ..guard.protocol import GuardLike
 from ..pipeline import guarded, open_exchange, read_call
 from ..policy import policy_of
 from ..route import PROVIDER_HEADER, Origin, provider_name
 from ..screens import Screen, screen_for
 from ..telemetry import parent_of
 from ..types import Mode, Secret
-from .messages import AsyncReply, Headers, Reply, Request, without
+from .messages import AsyncReply, Headers, Reply, Request, header, plain_path, without
 from .providers import Choice, Provider, Upstream, choose_provider, read_providers
-from .upstreams import Upstreams, adecoded, decoded
+from .upstreams import Upstreams, adecoded, decodable, decoded, decodes
 
 __all__ = ["Gateway"]
 
@@ -69,13 +70,13 @@ class Gateway:
         providers: Mapping[str, Any] | Unset = UNSET,
         default: str | Unset | None = UNSET,
         keys: Sequence[str | Secret] | Unset = UNSET,
-        guard: Any = UNSET,
+        guard: GuardLike | str | Unset | None = UNSET,
         mode: Mode | str | Unset = UNSET,
         fail_open: bool | Unset = UNSET,
         deadline: float | Unset = UNSET,
         settings: Settings | None = None,
     ) -> None:
-        chosen = {
+        chosen: dict[str, Any] = {
             "providers": providers,
             "default_provider": default,
             "gateway_keys": keys,
@@ -130,35 +131,33 @@ class Gateway:
         """Answer a request from outside: guard ▸ provider ▸ guard."""
         with parent_of(request.headers):
             incoming = self._admit(request)
-            exchange = incoming.exchange
 
             def invoke(body: Any) -> Reply:
-                return self._upstreams.ask(incoming.choice.provider, _addressed(incoming, body))
+                reply = self._upstreams.ask(incoming.choice.provider, _addressed(incoming, body))
+                screen = _screen(incoming, reply.status, reply.headers)
+                if screen is None:
+                    return reply
+                reply = decoded(reply)
+                guard = GuardedBody(reply.body, reply.close, incoming.exchange, screen)
+                return Reply(reply.status, without(reply.headers, _REWRITTEN), guard, guard.close)
 
-            reply: Reply = run(guarded(exchange, invoke), perform)
-        screen = _screen(incoming, reply.status, reply.headers)
-        if screen is None:
-            return reply
-        reply = decoded(reply)
-        body = GuardedBody(reply.body, reply.close, exchange, screen)
-        return Reply(reply.status, without(reply.headers, _REWRITTEN), body, body.close)
+            return cast("Reply", run(guarded(incoming.exchange, invoke), perform))
 
     async def ahandle(self, request: Request) -> AsyncReply:
         """Answer a request from outside, asynchronously."""
         with parent_of(request.headers):
             incoming = self._admit(request)
-            exchange = incoming.exchange
 
             async def invoke(body: Any) -> AsyncReply:
-                return await self._upstreams.aask(incoming.choice.provider, _addressed(incoming, body))
+                reply = await self._upstreams.aask(incoming.choice.provider, _addressed(incoming, body))
+                screen = _screen(incoming, reply.status, reply.headers)
+                if screen is None:
+                    return reply
+                reply = adecoded(reply)
+                guard = AsyncGuardedBody(reply.body, reply.aclose, incoming.exchange, screen)
+                return AsyncReply(reply.status, without(reply.headers, _REWRITTEN), guard, guard.aclose)
 
-            reply: AsyncReply = await arun(guarded(exchange, invoke), aperform)
-        screen = _screen(incoming, reply.status, reply.headers)
-        if screen is None:
-            return reply
-        reply = adecoded(reply)
-        body = AsyncGuardedBody(reply.body, reply.aclose, exchange, screen)
-        return AsyncReply(reply.status, without(reply.headers, _REWRITTEN), body, body.aclose)
+            return cast("AsyncReply", await arun(guarded(incoming.exchange, invoke), aperform))
 
     def takes(self, model: str | None) -> bool:
         """Whether a call for this model is meant for one of the providers."""
@@ -166,12 +165,12 @@ class Gateway:
 
     def forward(self, request: Request) -> Reply:
         """Send on a request that has been guarded and is being traced already."""
-        choice = self._choose(request, _model_of(request))
+        choice = self._choose(request, _model_asked(request))
         return self._upstreams.ask(choice.provider, _renamed(request, choice))
 
     async def aforward(self, request: Request) -> AsyncReply:
         """Send on a request that has been guarded and is being traced already, asynchronously."""
-        choice = self._choose(request, _model_of(request))
+        choice = self._choose(request, _model_asked(request))
         return await self._upstreams.aask(choice.provider, _renamed(request, choice))
 
     def knows(self, key: str | None) -> bool:
@@ -192,16 +191,18 @@ class Gateway:
         await self._upstreams.aclose()
 
     def _admit(self, request: Request) -> _Incoming:
-        codec = codec_for_path(request.path) if request.method == "POST" else None
-        body = self._read(request) if codec is not None else None
-        model = body.get("model") if isinstance(body, Mapping) else None
-        choice = self._choose(request, model if isinstance(model, str) else None)
+        codec = codec_for_path(plain_path(request.path))
+        body = None
+        if codec is not None and request.body:
+            body = self._read(request)
+            codec = codec if body is not None else None
+        choice = self._choose(request, _model_of(body) if body is not None else _model_asked(request))
         upstream = Origin.of(choice.provider.base_url) if isinstance(choice.provider, Upstream) else None
         call = read_call(
             provider=provider_name(upstream) if upstream is not None else "openai",
             method=request.method,
             path=request.path,
-            codec=codec if body is not None else None,
+            codec=codec,
             body=body,
             caller=current_context(),
             model=choice.model,
@@ -226,12 +227,14 @@ class Gateway:
         return choice
 
     def _read(self, request: Request) -> Any:
+        """The body, or nothing where it cannot be read and the policy is to let such bodies pass."""
+        strict = self._policy.strict
         try:
-            return json.loads(request.body)
+            return json.loads(request.body, object_pairs_hook=unambiguous if strict else None)
         except (ValueError, RecursionError):
-            if self._policy.strict:
+            if strict:
                 raise UnreadableError(
-                    f"The body of {request.method} {request.path} is not JSON that can be read"
+                    f"The body of {request.method} {request.path} is not JSON that can be read in one way only"
                 ) from None
             return None
 
@@ -243,6 +246,8 @@ _REWRITTEN = frozenset({"content-length", "content-encoding"})
 def _addressed(incoming: _Incoming, body: Any) -> Request:
     """The request to the provider: the caller's bytes, unless something has changed the body."""
     request = incoming.request if body is incoming.body else incoming.request.with_body(dump_json(body))
+    if incoming.codec is not None and incoming.exchange.policy.guard is not None:
+        request = decodable(request)
     return _renamed(request, incoming.choice)
 
 
@@ -253,15 +258,27 @@ def _renamed(request: Request, choice: Choice) -> Request:
     return request.with_body(dump_json({**json.loads(request.body), "model": choice.model}))
 
 
-def _model_of(request: Request) -> str | None:
+def _model_asked(request: Request) -> str | None:
+    """The model that a body names which nobody has read yet."""
+    if "json" not in (request.header("content-type") or "").lower():
+        return None
     try:
-        body = json.loads(request.body)
+        return _model_of(json.loads(request.body))
     except (ValueError, RecursionError):
         return None
+
+
+def _model_of(body: Any) -> str | None:
     model = body.get("model") if isinstance(body, Mapping) else None
     return model if isinstance(model, str) else None
 
 
 def _screen(incoming: _Incoming, status: int, headers: Headers) -> Screen | None:
-    kind = next((value for name, value in headers if name == "content-type"), None)
-    return screen_for(incoming.exchange, status=status, content_type=kind, codec=incoming.exchange.call.codec)
+    """The screen for a reply; what is nothing but looked at is passed on where it cannot be read."""
+    exchange = incoming.exchange
+    if status >= 400:
+        exchange.recorder.fail_status(status)
+    if not decodes(headers) and not exchange.policy.strict:
+        return None
+    kind = header(headers, "content-type")
+    return screen_for(exchange, status=status, content_type=kind, codec=exchange.call.codec)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from ..errors import ConfigError
 from ..types import Secret
@@ -28,11 +30,11 @@ class Upstream:
     timeout: float = 600.0
 
     def __post_init__(self) -> None:
-        if not self.base_url.startswith(("http://", "https://")):
-            raise ConfigError(f"base_url={self.base_url!r} of a provider must begin with http:// or https://")
-        if not 0 < self.timeout <= 3600:
-            raise ConfigError(f"timeout={self.timeout!r} of a provider must be above 0 and at most 3600 seconds")
-        object.__setattr__(self, "base_url", self.base_url.rstrip("/"))
+        object.__setattr__(self, "base_url", _read_url(self.base_url))
+        object.__setattr__(self, "api_key", _read_key(self.api_key))
+        timeout = self.timeout
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
+            raise ConfigError(f"timeout={timeout!r} of a provider must be above 0 and at most 3600 seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,11 @@ def read_providers(table: Mapping[str, Any]) -> dict[str, Provider]:
 
 
 def _read_provider(name: str, row: Any) -> Provider:
-    if isinstance(row, Upstream | Scripted):
+    if not isinstance(name, str) or not re.fullmatch(r"[!-.0-~]+", name):
+        raise ConfigError(f"provider {name!r}: callers write its name in a header and before a slash: use others")
+    if isinstance(row, Scripted):
+        return Scripted(scripts=_read_scripts(name, row.scripts))
+    if isinstance(row, Upstream):
         return row
     if not isinstance(row, Mapping):
         raise ConfigError(f"provider {name!r} must be a table with base_url or scripts")
@@ -94,14 +100,42 @@ def _read_provider(name: str, row: Any) -> Provider:
     if ("base_url" in row) == ("scripts" in row):
         raise ConfigError(f"provider {name!r} needs either base_url or scripts")
     if "scripts" in row:
+        if len(row) > 1:
+            raise ConfigError(f"provider {name!r} answers from scripts: it needs no other setting")
         return Scripted(scripts=_read_scripts(name, row["scripts"]))
     key = row.get("api_key")
     if "api_key_env" in row:
+        if "api_key" in row:
+            raise ConfigError(f"provider {name!r}: give api_key or api_key_env, not both")
         key = os.environ.get(str(row["api_key_env"]))
         if not key:
             raise ConfigError(f"provider {name!r}: the environment has no {row['api_key_env']}")
-    secret = key if isinstance(key, Secret) else Secret(str(key)) if key else None
-    return Upstream(base_url=str(row["base_url"]), api_key=secret, timeout=float(row.get("timeout", 600.0)))
+    try:
+        return Upstream(base_url=row["base_url"], api_key=key, timeout=row.get("timeout", 600.0))
+    except ConfigError as error:
+        raise ConfigError(f"provider {name!r}: {error}") from None
+
+
+def _read_url(value: Any) -> str:
+    try:
+        parts = urlsplit(value if isinstance(value, str) else "")
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"base_url={value!r} of a provider must begin with http:// or https:// and name a host")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError("base_url of a provider must be a plain one, without credentials, query or fragment")
+    return str(value).rstrip("/")
+
+
+def _read_key(value: Any) -> Secret | None:
+    if value is None:
+        return None
+    key = value.reveal() if isinstance(value, Secret) else value
+    if not isinstance(key, str) or not re.fullmatch(r"[!-~]+", key.strip()):
+        raise ConfigError("api_key of a provider must be printable ASCII without spaces, and not empty")
+    return Secret(key.strip())
 
 
 def _read_scripts(name: str, value: Any) -> tuple[Mapping[str, Any], ...]:

@@ -23,19 +23,56 @@ from .messages import Headers, Request
 
 __all__ = ["Play", "check_script", "play"]
 
-_FIELDS: Mapping[str, str] = MappingProxyType(
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_pause(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 3600
+
+
+def _is_table_of(**kinds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, Mapping) and all(name in kinds and kinds[name](item) for name, item in value.items())
+    )
+
+
+def _is_list_of(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list | tuple) and all(map(kind, value))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+_is_condition = _is_table_of(contains=_is_text, model=_is_text, path=_is_text)
+_is_call = _is_table_of(name=_is_text, arguments=lambda value: isinstance(value, str | Mapping))
+_is_error = _is_table_of(
+    status=lambda value: _is_count(value) and 400 <= value < 600,
+    message=_is_text,
+    code=_is_text,
+    headers=lambda value: isinstance(value, Mapping),
+)
+# What a script may say: what it means, and how to tell that it can be read.
+_FIELDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = MappingProxyType(
     {
-        "when": "which calls it takes: contains (in the last text), model and path (globs)",
-        "text": "the answer",
-        "chunks": "the answer as the pieces it is streamed in",
-        "refusal": "a refusal in place of an answer",
-        "tool_calls": "tools to call: name and arguments (a table, or a string to be sent as it is)",
-        "error": "an error in place of an answer: status, message, code, headers",
-        "delay": "seconds before the first byte",
-        "interval": "seconds between two events of a stream",
-        "cut": "break the connection after this many events of a stream",
+        "when": ("which calls it takes: contains (in the last text), model and path (globs)", _is_condition),
+        "text": ("the answer", _is_text),
+        "chunks": ("the answer as the pieces it is streamed in", _is_list_of(_is_text)),
+        "refusal": ("a refusal in place of an answer", _is_text),
+        "tool_calls": (
+            "tools to call: name and arguments (a table, or a string to be sent as it is)",
+            _is_list_of(lambda value: _is_call(value) and "name" in value),
+        ),
+        "error": ("an error in place of an answer: status (400 to 599), message, code, headers", _is_error),
+        "delay": ("seconds before the first byte", _is_pause),
+        "interval": ("seconds between two events of a stream", _is_pause),
+        "cut": ("break the connection after this many events of a stream", _is_count),
     }
 )
+# As many choices as OpenAI gives, and as long vectors.
+_MAX_CHOICES, _MAX_DIMENSIONS = 128, 3072
 _ids = itertools.count(1)
 
 
@@ -71,11 +108,15 @@ class _Answer:
 
 
 def check_script(where: str, script: Mapping[str, Any]) -> None:
-    """Raise a `ConfigError` for a script with fields that nobody would read."""
-    unknown = set(script) - set(_FIELDS)
+    """Raise a `ConfigError` for a script with fields that nobody could read."""
+    unknown = sorted(str(name) for name in script if name not in _FIELDS)
     if unknown:
-        known = "; ".join(f"{name}: {meaning}" for name, meaning in _FIELDS.items())
-        raise ConfigError(f"{where}: unknown field {', '.join(map(repr, sorted(unknown)))}. Known are {known}")
+        known = "; ".join(f"{name}: {meaning}" for name, (meaning, _) in _FIELDS.items())
+        raise ConfigError(f"{where}: unknown field {', '.join(map(repr, unknown))}. Known are {known}")
+    for name, value in script.items():
+        meaning, fits = _FIELDS[name]
+        if not fits(value):
+            raise ConfigError(f"{where}: {name}={value!r} cannot be read. It says {meaning}")
 
 
 def play(scripts: Sequence[Mapping[str, Any]], request: Request) -> Play:
@@ -86,8 +127,10 @@ def play(scripts: Sequence[Mapping[str, Any]], request: Request) -> Play:
         return _error(404, {"message": f"the scripted provider does not answer {request.method} {request.path}"})
     try:
         body = json.loads(request.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _error(400, {"message": "the body is not JSON"})
+    if not isinstance(body, Mapping):
+        return _error(400, {"message": "the body is not an object"})
     call = codec.read_call(body)
     last = next((text.value for text in reversed(call.texts) if text.role not in ("system", "tool_definition")), "")
     script = next(
@@ -100,6 +143,8 @@ def play(scripts: Sequence[Mapping[str, Any]], request: Request) -> Play:
         return _error(int(script["error"].get("status", 500)), script["error"], delay)
     answer = _answer(script, call.model or "scripted", body, sum(len(text.value) // 4 + 1 for text in call.texts))
     if not call.stream:
+        if (wrong := _wrong_number(body)) is not None:
+            return _error(400, {"message": f"{wrong} is not a number that can be answered to"})
         return Play(200, (("content-type", "application/json"),), ((delay, dump_json(writer.body(answer, body))),))
     events = list(writer.events(answer))
     cut = script.get("cut")
@@ -110,6 +155,15 @@ def play(scripts: Sequence[Mapping[str, Any]], request: Request) -> Play:
     return Play(200, headers, tuple(zip(pauses, events, strict=False)), cut is not None)
 
 
+def _wrong_number(body: Mapping[str, Any]) -> str | None:
+    """Which of the parameters that say how much to answer cannot be followed."""
+    for name, most in (("n", _MAX_CHOICES), ("dimensions", _MAX_DIMENSIONS)):
+        value = body.get(name)
+        if value is not None and not (_is_count(value) and 1 <= value <= most):
+            return name
+    return None
+
+
 def _takes(when: Mapping[str, Any], last: str, model: str, path: str) -> bool:
     return (
         str(when.get("contains", "")).lower() in last.lower()
@@ -118,7 +172,7 @@ def _takes(when: Mapping[str, Any], last: str, model: str, path: str) -> bool:
     )
 
 
-def _answer(script: Mapping[str, Any], model: str, body: Any, input_tokens: int) -> _Answer:
+def _answer(script: Mapping[str, Any], model: str, body: Mapping[str, Any], input_tokens: int) -> _Answer:
     pieces = script.get("chunks")
     if pieces is None:
         pieces = [word for word in _words(str(script.get("text", ""))) if word]
@@ -127,7 +181,7 @@ def _answer(script: Mapping[str, Any], model: str, body: Any, input_tokens: int)
         for call in script.get("tool_calls", ())
         for arguments in [call.get("arguments", {})]
     )
-    options = body.get("stream_options") if isinstance(body, Mapping) else None
+    options = body.get("stream_options")
     asked = bool(isinstance(options, Mapping) and options.get("include_usage"))
     return _Answer(next(_ids), model, tuple(map(str, pieces)), script.get("refusal"), calls, input_tokens, asked)
 

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import anyio
+import anyio.lowlevel
 
 from ..asgi_types import Receive, Scope, Send
 from ..codecs import codec_for_path
 from ..codecs.openai import error_body, error_event
 from ..codecs.parts import dump_json
+from ..codecs.sse import Splitter
 from ..denial import Denial, deny
 from ..errors import HighflameError, UnreadableError
-from .messages import AsyncReply, Headers, Request, header, without
-
-if TYPE_CHECKING:
-    from .app import Gateway
+from .messages import AsyncReply, Door, Headers, Request, encoded, header, plain_path
 
 __all__ = ["serve_asgi"]
 
 MAX_BODY = 64 * 1024 * 1024
+_MAX_EVENT = 1024 * 1024
 _CLOSING = 5.0
 _KEY_HEADERS = ("x-highflame-apikey", "authorization", "x-api-key", "api-key")
 
 
-async def serve_asgi(gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_asgi(gateway: Door, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one ASGI connection."""
     if scope["type"] == "lifespan":
         await _live(gateway, receive, send)
@@ -36,7 +36,7 @@ async def serve_asgi(gateway: Gateway, scope: Scope, receive: Receive, send: Sen
         await _answer(gateway, scope, receive, send)
 
 
-async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
+async def _live(gateway: Door, receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
@@ -47,19 +47,20 @@ async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
             return
 
 
-async def _answer(gateway: Gateway, scope: Any, receive: Receive, send: Send) -> None:
+async def _answer(gateway: Door, scope: Any, receive: Receive, send: Send) -> None:
     request = _head(scope)
     if request.method == "GET" and request.path.rstrip("/") == "/health":
         body = dump_json({"status": "ok", "providers": list(gateway.providers)})
         await _send_whole(send, Denial(200, (("content-type", "application/json"),), body))
         return
     try:
-        request = _checked(gateway, request)
-        content = await _read(receive)
+        request = _admitted(gateway, request)
+        content = await _read(receive, request)
+        if content is None:
+            return
+        request = _typed(request.with_body(content))
     except _Refused as refused:
         await _send_whole(send, refused.denial)
-        return
-    if content is None:
         return
     async with anyio.create_task_group() as group:
 
@@ -68,8 +69,16 @@ async def _answer(gateway: Gateway, scope: Any, receive: Receive, send: Send) ->
                 pass
             group.cancel_scope.cancel()
 
+        async def send_to_caller(message: Any) -> None:
+            try:
+                await send(message)
+            except OSError:
+                # How a server may say that the caller has gone (ASGI 2.4).
+                group.cancel_scope.cancel()
+                await anyio.lowlevel.checkpoint()
+
         group.start_soon(leave_with_caller)
-        await _exchange(gateway, request.with_body(content), send)
+        await _exchange(gateway, request, send_to_caller)
         group.cancel_scope.cancel()
 
 
@@ -81,27 +90,47 @@ class _Refused(Exception):  # noqa: N818 - it carries an answer, not a fault
 
 def _head(scope: Any) -> Request:
     """The request without its body; its path as the caller encoded it, without what the app is mounted under."""
-    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
-    path = raw.partition(b"?")[0].decode("latin-1").removeprefix(quote(scope.get("root_path", "")))
     headers: Headers = tuple(
         (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]
     )
     query = scope.get("query_string", b"").decode("latin-1")
-    return Request(method=scope["method"], path=path or "/", query=query, headers=headers)
+    # Servers pass on a method as it came, but what asks an upstream writes it in capitals.
+    return Request(method=scope["method"].upper(), path=_path(scope), query=query, headers=headers)
 
 
-def _checked(gateway: Gateway, request: Request) -> Request:
-    """The request of a caller who may call, without the key that says so."""
-    if gateway.asks_for_keys:
-        name = next((name for name in _KEY_HEADERS if request.header(name) is not None), None)
-        value = request.header(name) if name is not None else None
-        if name is None or not gateway.knows((value or "").removeprefix("Bearer ")):
-            raise _Refused(
-                401, "this gateway wants a key of its own, as x-highflame-apikey or as bearer", "invalid_key"
-            )
-        request = replace(request, headers=without(request.headers, frozenset({name})))
+def _path(scope: Any) -> str:
+    usual = quote(scope["path"])
+    raw: str = scope["raw_path"].partition(b"?")[0].decode("latin-1") if scope.get("raw_path") else usual
+    root = quote(scope.get("root_path", "").rstrip("/"))
+    # A caller may have encoded what the app is mounted under in a way of their own: then the usual one has to do.
+    for path in (raw, usual):
+        if path == root or path.startswith(f"{root}/"):
+            return path[len(root) :] or "/"
+    return raw or "/"
+
+
+def _admitted(gateway: Door, request: Request) -> Request:
+    """The request of a caller who may call, without the keys that say so, wherever they stand."""
+    if not gateway.asks_for_keys:
+        return request
+    name = next((name for name in _KEY_HEADERS if request.header(name) is not None), None)
+    if name is None or not gateway.knows(_key(request.header(name) or "")):
+        raise _Refused(
+            401, "this gateway wants a key of its own, as x-highflame-apikey or as bearer", "invalid_key"
+        )
+    kept = (item for item in request.headers if item[0] not in _KEY_HEADERS or not gateway.knows(_key(item[1])))
+    return replace(request, headers=tuple(kept))
+
+
+def _key(value: str) -> str:
+    scheme, space, rest = value.partition(" ")
+    return rest.strip() if space and scheme.lower() == "bearer" else value
+
+
+def _typed(request: Request) -> Request:
+    """The request whose body, if it has one that is to be read, says that it is JSON."""
     kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
-    if request.method == "POST" and codec_for_path(request.path) is not None and kind != "application/json":
+    if request.body and kind != "application/json" and codec_for_path(plain_path(request.path)) is not None:
         # A browser sends other types across origins without asking first.
         raise _Refused(
             415, f"{request.path} takes application/json, not {kind or 'a body without a type'}", "bad_type"
@@ -109,21 +138,22 @@ def _checked(gateway: Gateway, request: Request) -> Request:
     return request
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read(receive: Receive, request: Request) -> bytes | None:
     """The whole body, or nothing where the caller has left."""
+    declared = request.header("content-length") or ""
     body = bytearray()
     while True:
+        if len(body) > MAX_BODY or (declared.isdecimal() and int(declared[:20]) > MAX_BODY):
+            raise _Refused(413, f"the body is longer than {MAX_BODY} bytes", "too_large")
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            raise _Refused(413, f"the body is longer than {MAX_BODY} bytes", "too_large")
-        if not message.get("more_body", False):
+        if not message.get("more_body", False) and len(body) <= MAX_BODY:
             return bytes(body)
 
 
-async def _exchange(gateway: Gateway, request: Request, send: Send) -> None:
+async def _exchange(gateway: Door, request: Request, send: Send) -> None:
     try:
         reply = await gateway.ahandle(request)
     except HighflameError as error:
@@ -138,32 +168,52 @@ async def _exchange(gateway: Gateway, request: Request, send: Send) -> None:
 
 async def _send_reply(send: Send, reply: AsyncReply) -> None:
     """Pass a reply on as it comes; its start waits for the first bytes that may be passed on."""
-    start = {"type": "http.response.start", "status": reply.status, "headers": _encoded(reply.headers)}
+    start = {"type": "http.response.start", "status": reply.status, "headers": encoded(reply.headers)}
     started = False
+    events = _Events(reply.headers)
     try:
         async for chunk in reply.body:
             if not started:
                 await send(start)
                 started = True
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if whole := events.feed(chunk):
+                await send({"type": "http.response.body", "body": whole, "more_body": True})
     except HighflameError as error:
         if not started:
             # What an upstream sent and nobody can read is the upstream's fault, not the caller's.
             await _send_whole(send, deny(error, status=502 if isinstance(error, UnreadableError) else None))
             return
-        if not (header(reply.headers, "content-type") or "").startswith("text/event-stream"):
+        if not events.are_events:
             raise
-        failed = {"type": "http.response.body", "body": error_event(str(error), "stream_failed"), "more_body": True}
-        await send(failed)
+        events.broken = error_event(str(error), "stream_failed")
     if not started:
         await send(start)
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await send({"type": "http.response.body", "body": events.finish(), "more_body": False})
+
+
+class _Events:
+    """What is passed on of a reply: of events only whole ones, so that an error can still be told after them."""
+
+    def __init__(self, headers: Headers) -> None:
+        kind = (header(headers, "content-type") or "").partition(";")[0].strip().lower()
+        plain = header(headers, "content-encoding") is None and header(headers, "content-length") is None
+        self.are_events = kind == "text/event-stream" and plain
+        self.broken = b""
+        self._splitter = Splitter()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes to pass on after a chunk."""
+        if not self.are_events:
+            return chunk
+        whole = b"".join(self._splitter.feed(chunk))
+        # An event of this size is nobody's to hold back.
+        return whole + self._splitter.finish() if self._splitter.pending > _MAX_EVENT else whole
+
+    def finish(self) -> bytes:
+        """The bytes to end with: the rest, or the error in its place."""
+        return self.broken or self._splitter.finish()
 
 
 async def _send_whole(send: Send, answer: Denial) -> None:
-    await send({"type": "http.response.start", "status": answer.status, "headers": _encoded(answer.headers)})
+    await send({"type": "http.response.start", "status": answer.status, "headers": encoded(answer.headers)})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
-
-
-def _encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]

@@ -7,36 +7,45 @@ Its errors are mapped here, once, to this library's own.
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ..errors import UpstreamError, UpstreamTimeoutError
-from .messages import HOP_BY_HOP, AsyncReply, Headers, Reply, Request, header, without
+from ..errors import UnreadableError, UpstreamError, UpstreamTimeoutError
+from .messages import AsyncReply, Headers, Reply, Request, encoded, end_to_end, plain_path, without
 from .providers import Scripted, Upstream
 from .scripted import Play, play
 
 if TYPE_CHECKING:
     from anyio.lowlevel import RunVar
 
-__all__ = ["Upstreams", "adecoded", "decoded"]
+__all__ = ["Upstreams", "adecoded", "decodable", "decodes", "decoded"]
 
 # The gateway's own headers, and credentials meant for it, end here.
 _OURS = ("x-highflame-", "x-javelin-", "x-forwarded-")
 _CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key"})
 # The host and the length are those of the request that is made anew; the rest is between the caller and us.
-_KEPT_BACK = HOP_BY_HOP | {"host", "content-length", "cookie", "forwarded", "traceparent", "tracestate", "baggage"}
+_KEPT_BACK = frozenset(
+    {"host", "content-length", "expect", "cookie", "forwarded", "traceparent", "tracestate", "baggage"}
+)
 _CONNECT_TIMEOUT = 10.0
+# What may stand in a path. Its beginning keeps it below the base URL; a fragment would cut off what follows it.
+_PATH = re.compile(r"/[^\x00-\x20#\x7f-\xff]*")
+_DOTS = re.compile(r"/\.{1,2}(?:/|$)")
+# The content encodings that are undone here with nothing but the standard library.
+_ENCODINGS = frozenset({"gzip", "deflate", "identity"})
 
 
 class Upstreams:
     """HTTP clients, made when first needed: one per process for blocking callers, one per event loop for others."""
 
     def __init__(self) -> None:
-        self._blocking: tuple[int, httpx.Client] | None = None
+        self._blocking: dict[int, httpx.Client] = {}
         self._per_loop: RunVar[httpx.AsyncClient] | None = None
 
     def ask(self, provider: Upstream | Scripted, request: Request) -> Reply:
@@ -53,13 +62,14 @@ class Upstreams:
             return _aplayed(play(provider.scripts, request))
         with _mapped(provider):
             response = await self._aclient().send(_outgoing(provider, request), stream=True)
-        return AsyncReply(response.status_code, _headers(response), _aread(provider, response), response.aclose)
+        body = _Watched(response.aiter_raw(), lambda: _mapped(provider))
+        return AsyncReply(response.status_code, _headers(response), body, response.aclose)
 
     def close(self) -> None:
         """Close the blocking client."""
-        if self._blocking is not None:
-            self._blocking[1].close()
-            self._blocking = None
+        client = self._blocking.pop(os.getpid(), None)
+        if client is not None:
+            client.close()
 
     async def aclose(self) -> None:
         """Close the client of the running event loop, and the blocking one."""
@@ -69,10 +79,14 @@ class Upstreams:
             await client.aclose()
 
     def _client(self) -> httpx.Client:
-        # A forked worker must not share its parent's connections.
-        if self._blocking is None or self._blocking[0] != os.getpid():
-            self._blocking = (os.getpid(), httpx.Client(limits=_LIMITS))
-        return self._blocking[1]
+        # A forked worker must not share its parent's connections, nor two threads that come at once each make one.
+        client = self._blocking.get(os.getpid())
+        if client is None:
+            made = httpx.Client(limits=_LIMITS)
+            client = self._blocking.setdefault(os.getpid(), made)
+            if client is not made:
+                made.close()
+        return client
 
     def _aclient(self) -> httpx.AsyncClient:
         from anyio.lowlevel import RunVar  # noqa: PLC0415 - a part of httpx; only asynchronous callers need it
@@ -90,11 +104,12 @@ _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
 
 
 def _outgoing(upstream: Upstream, request: Request) -> httpx.Request:
-    headers = [(name, value) for name, value in without(request.headers, _KEPT_BACK) if not name.startswith(_OURS)]
+    given = without(end_to_end(request.headers), _KEPT_BACK)
+    headers = [(name, value) for name, value in given if not name.startswith(_OURS)]
     if upstream.api_key is not None:
         headers = [(name, value) for name, value in headers if name not in _CREDENTIALS]
         headers.append(("authorization", f"Bearer {upstream.api_key.reveal()}"))
-    path = request.path.removeprefix("/v1") + (f"?{request.query}" if request.query else "")
+    query = f"?{request.query}" if request.query else ""
     timeout = {
         "connect": _CONNECT_TIMEOUT,
         "pool": _CONNECT_TIMEOUT,
@@ -103,17 +118,24 @@ def _outgoing(upstream: Upstream, request: Request) -> httpx.Request:
     }
     return httpx.Request(
         request.method,
-        upstream.base_url + path,
-        headers=headers,
+        upstream.base_url + _below(request.path) + query.replace("#", "%23"),
+        headers=encoded(headers),
         content=request.body,
         extensions={"timeout": timeout},
     )
 
 
+def _below(path: str) -> str:
+    """The path below the base URL, which has the API's version in it already."""
+    if not _PATH.fullmatch(path) or _DOTS.search(plain_path(path)):
+        raise UnreadableError("The request's path is not a plain one: it could leave the provider's base URL")
+    return path[len("/v1") :] if path == "/v1" or path.startswith("/v1/") else path
+
+
 def _headers(response: httpx.Response) -> Headers:
     found = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw)
     # A provider's cookies are for one caller; the gateway serves many.
-    return without(found, HOP_BY_HOP | {"set-cookie"})
+    return without(end_to_end(found), frozenset({"set-cookie"}))
 
 
 def _read(upstream: Upstream, response: httpx.Response) -> Iterator[bytes]:
@@ -121,10 +143,18 @@ def _read(upstream: Upstream, response: httpx.Response) -> Iterator[bytes]:
         yield from response.iter_raw()
 
 
-async def _aread(upstream: Upstream, response: httpx.Response) -> AsyncIterator[bytes]:
-    with _mapped(upstream):
-        async for chunk in response.aiter_raw():
-            yield chunk
+class _Watched:
+    """An asynchronous body whose faults are mapped; no generator, which trio would have to be told to close."""
+
+    def __init__(self, source: AsyncIterator[bytes], faults: Callable[[], AbstractContextManager[None]]) -> None:
+        self._source, self._faults = source, faults
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with self._faults():
+            return await anext(self._source)
 
 
 @contextmanager
@@ -135,6 +165,8 @@ def _mapped(upstream: Upstream) -> Iterator[None]:
         raise UpstreamTimeoutError(
             f"{upstream.base_url} was silent for too long ({type(error).__name__})"
         ) from error
+    except httpx.LocalProtocolError as error:
+        raise UnreadableError("The request holds headers that HTTP cannot carry") from error
     except httpx.TransportError as error:
         raise UpstreamError(
             f"{upstream.base_url} cannot be reached or broke off ({type(error).__name__})"
@@ -154,7 +186,7 @@ def _played(scene: Play) -> Reply:
 
 
 def _aplayed(scene: Play) -> AsyncReply:
-    async def frames() -> AsyncIterator[bytes]:
+    async def frames() -> AsyncGenerator[bytes, None]:
         for pause, frame in scene.frames:
             if pause:
                 import anyio  # noqa: PLC0415
@@ -164,28 +196,68 @@ def _aplayed(scene: Play) -> AsyncReply:
         if scene.cut:
             raise UpstreamError("the script breaks off here")
 
-    async def aclose() -> None:
-        return None
+    body = frames()
+    return AsyncReply(scene.status, scene.headers, body, body.aclose)
 
-    return AsyncReply(scene.status, scene.headers, frames(), aclose)
+
+def decodable(request: Request) -> Request:
+    """The request, asking for no content encoding that could not be undone here."""
+    given = ",".join(value for name, value in request.headers if name == "accept-encoding")
+    if not given:
+        return request
+    kept = ", ".join(item.strip() for item in given.split(",") if _named(item) in _ENCODINGS)
+    rest = without(request.headers, frozenset({"accept-encoding"}))
+    return replace(request, headers=(*rest, ("accept-encoding", kept or "identity")))
+
+
+def decodes(headers: Headers) -> bool:
+    """Whether the content encoding of a reply, if it has one, can be undone here."""
+    return all(_named(item) in _ENCODINGS for item in (_encoding(headers) or "identity").split(","))
 
 
 def decoded(reply: Reply) -> Reply:
     """The reply with its content encoding, if it has one, undone."""
     response = _decoder(reply.headers, _Bytes(reply.body, reply.close))
-    return reply if response is None else Reply(reply.status, reply.headers, response.iter_bytes(), reply.close)
+    if response is None:
+        return reply
+
+    def chunks() -> Iterator[bytes]:
+        with _undone(reply.headers):
+            yield from response.iter_bytes()
+
+    return Reply(reply.status, reply.headers, chunks(), reply.close)
 
 
 def adecoded(reply: AsyncReply) -> AsyncReply:
     """The reply with its content encoding, if it has one, undone, for asynchronous readers."""
     response = _decoder(reply.headers, _AsyncBytes(reply.body, reply.aclose))
-    return (
-        reply if response is None else AsyncReply(reply.status, reply.headers, response.aiter_bytes(), reply.aclose)
-    )
+    if response is None:
+        return reply
+
+    body = _Watched(response.aiter_bytes(), lambda: _undone(reply.headers))
+    return AsyncReply(reply.status, reply.headers, body, reply.aclose)
+
+
+def _named(coding: str) -> str:
+    return coding.partition(";")[0].strip().lower()
+
+
+def _encoding(headers: Headers) -> str:
+    return ", ".join(value for name, value in headers if name == "content-encoding")
+
+
+@contextmanager
+def _undone(headers: Headers) -> Iterator[None]:
+    if not decodes(headers):
+        raise UnreadableError(f"The reply is encoded as {_encoding(headers)!r}: it could not be guarded")
+    try:
+        yield
+    except httpx.DecodingError as error:
+        raise UnreadableError("The reply is not in the encoding that its content-encoding names") from error
 
 
 def _decoder(headers: Headers, stream: Any) -> httpx.Response | None:
-    encoding = header(headers, "content-encoding")
+    encoding = _encoding(headers)
     return httpx.Response(200, headers={"content-encoding": encoding}, stream=stream) if encoding else None
 
 
