@@ -19,8 +19,8 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .asgi import HighflameMiddleware
-    from .config import Settings
     from .caller import CallContext, bypass, context, current_context
+    from .config import Settings
     from .engine import EmbeddedGuard
     from .errors import (
         BlockedError,

@@ -11,13 +11,14 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from .drivers import aperform, perform
 from .exchange import Exchange
 from .flow import Flow, arun, run
 from .screens import Screen
 
-__all__ = ["AsyncGuardedBody", "GuardedBody", "internal_fault"]
+__all__ = ["AmbiguousError", "AsyncGuardedBody", "GuardedBody", "internal_fault", "unambiguous"]
 
 _log = logging.getLogger("highflame_middleware")
 
@@ -27,6 +28,22 @@ def internal_fault(error: Exception, doing: str) -> None:
     _log.exception("internal error while %s; the call goes on", doing, exc_info=error)
     if "PYTEST_CURRENT_TEST" in os.environ:
         raise error
+
+
+class AmbiguousError(ValueError):
+    """A JSON object that names a key twice: what one reader takes of it, another does not."""
+
+
+def unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For ``json.loads``: an object that names no key twice, so that what was judged is what is read later.
+
+    >>> unambiguous([("role", "user"), ("content", "Hi!")])
+    {'role': 'user', 'content': 'Hi!'}
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise AmbiguousError("a key stands twice in one object")
+    return found
 
 
 class _Tap:

@@ -7,7 +7,7 @@ which HTTP instrumentation would send to every provider.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
@@ -34,6 +34,8 @@ class CallContext:
 
 _NOBODY = CallContext()
 _CURRENT: ContextVar[CallContext] = ContextVar("highflame_context", default=_NOBODY)
+# The contexts around the current one, outermost first.
+_AROUND: ContextVar[tuple[CallContext, ...]] = ContextVar("highflame_context_around", default=())
 
 
 def current_context() -> CallContext:
@@ -49,13 +51,15 @@ def current_context() -> CallContext:
 
 
 class _Scope:
-    """Sets a context for a ``with`` or ``async with`` block; blocks nest, what the inner one omits stays."""
+    """Sets a context for a ``with`` or ``async with`` block; blocks nest, what the inner one omits stays.
 
-    __slots__ = ("_changes", "_tokens")
+    It has no state of its own, so threads and tasks may share one.
+    """
+
+    __slots__ = ("_changes",)
 
     def __init__(self, changes: dict[str, Any]) -> None:
         self._changes = changes
-        self._tokens: list[Token[CallContext]] = []
 
     def __enter__(self) -> CallContext:
         outer = _CURRENT.get()
@@ -63,13 +67,17 @@ class _Scope:
         if "metadata" in changes:
             changes["metadata"] = {**outer.metadata, **changes["metadata"]}
         inner = replace(outer, **changes)
-        self._tokens.append(_CURRENT.set(inner))
+        _AROUND.set((*_AROUND.get(), outer))
+        _CURRENT.set(inner)
         return inner
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _CURRENT.reset(self._tokens.pop())
+        # Not by token: some frameworks leave a block in another copy of the context than it was entered in.
+        if around := _AROUND.get():
+            _AROUND.set(around[:-1])
+            _CURRENT.set(around[-1])
 
     async def __aenter__(self) -> CallContext:
         return self.__enter__()
@@ -108,7 +116,12 @@ def context(
         "request_id": request_id,
         "metadata": metadata,
     }
-    return _Scope({name: value for name, value in given.items() if value is not None})
+    found = {name: value for name, value in given.items() if value is not None}
+    for name, value in found.items():
+        if not isinstance(value, Mapping if name == "metadata" else str):
+            wanted = "a mapping" if name == "metadata" else "a string"
+            raise ConfigError(f"context({name}=…) was given {type(value).__name__}: it must be {wanted}")
+    return _Scope(found)
 
 
 def bypass(reason: str) -> _Scope:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from .errors import ConfigError
@@ -61,7 +61,8 @@ _ENVIRONMENT: Mapping[str, str] = {
     "IDENTITY_URL": "identity_url",
     "BASE_URL": "shield_url",
 }
-_OFF = frozenset({"", "none", "off"})
+_OFF = frozenset({"none", "off"})
+_BEYOND_BASE = frozenset("@?#")  # credentials, a query, a fragment
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 _warned: set[str] = set()
@@ -105,7 +106,7 @@ class Settings:
     shield_url: str | None = None
     token_url: str | None = None
     identity_url: str | None = None
-    providers: Mapping[str, Any] = field(default_factory=dict)
+    providers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     default_provider: str | None = None
     gateway_keys: tuple[Secret, ...] = ()
 
@@ -155,8 +156,8 @@ class Settings:
         """
         given = {name: value for name, value in arguments.items() if value is not UNSET}
         _refuse_unknown(given, "argument")
-        found = {**_read_file(file), **_read_environment(os.environ if environ is None else environ), **given}
-        return cls(**_settle_gateway(found, set(given)))
+        known = _read_environment(os.environ if environ is None else environ)
+        return cls(**_settle_gateway(_read_file(file), known, given))
 
     def with_changes(self, **changes: Any) -> Settings:
         """These settings with some replaced; values that are `UNSET` change nothing."""
@@ -165,15 +166,19 @@ class Settings:
         return replace(self, **given)
 
 
-def _settle_gateway(found: dict[str, Any], arguments: set[str]) -> dict[str, Any]:
+def _settle_gateway(file: dict[str, Any], environ: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
     """Which gateway is meant where none is named: a key means Highflame's, a URL alone an OpenAI-compatible one."""
+    found = {**file, **environ, **arguments}
     if "gateway" not in found:
         if found.get("api_key"):
             found["gateway"] = "highflame"
         elif found.get("base_url"):
             found["gateway"] = "openai-compatible"
-    if found.get("gateway") in _HEADER_ROUTED and not found.get("base_url") and found.get("shield_url"):
-        found["base_url"] = found.pop("shield_url")
+    named = environ.get("shield_url")
+    if named and found.get("gateway") in _HEADER_ROUTED and "base_url" not in environ | arguments:
+        # To these two HIGHFLAME_BASE_URL has always been the gateway's; the setting shield_url never is.
+        found["base_url"] = named
+        found["shield_url"] = arguments.get("shield_url", file.get("shield_url"))
     if found.get("gateway") is None and "base_url" not in arguments:
         # Turned off by an argument: where the environment's gateway would have been does not matter any more.
         found.pop("base_url", None)
@@ -184,17 +189,20 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for suffix, name in _ENVIRONMENT.items():
         new, old = f"HIGHFLAME_{suffix}", f"JAVELIN_{suffix}"
-        if new in environ:
-            value = environ[new]
-        elif old in environ:
-            value = environ[old]
-            if old not in _warned:
-                _warned.add(old)
-                warnings.warn(f"{old} is the old name of {new}; it still works", DeprecationWarning, stacklevel=4)
-        else:
-            continue
-        found[name] = None if value.strip().lower() in _OFF and name != "fail_open" else value.strip()
-    return {name: value for name, value in found.items() if value is not None or name in ("gateway", "guard")}
+        # An empty variable is how many tools write one that is not set.
+        value = environ.get(new, "").strip()
+        if not value and (value := environ.get(old, "").strip()) and old not in _warned:
+            _warned.add(old)
+            warnings.warn(f"{old} is the old name of {new}; it still works", DeprecationWarning, stacklevel=4)
+        if value:
+            found[name] = _or_off(name, value)
+    return found
+
+
+def _or_off(name: str, value: Any) -> Any:
+    """None where a setting that can be turned off is, in words: neither TOML nor the environment has a None."""
+    off = isinstance(value, str) and value.strip().lower() in _OFF and name not in _REQUIRED
+    return None if off else value
 
 
 def _read_file(file: str | os.PathLike[str] | None) -> dict[str, Any]:
@@ -218,8 +226,10 @@ def _read_toml(path: Path, table: tuple[str, ...]) -> dict[str, Any]:
         raise ConfigError(f"the settings file {str(path)!r} is not valid TOML: {error}") from error
     for key in table:
         found = found.get(key, {})
+    if not isinstance(found, dict):
+        raise ConfigError(f"[{'.'.join(table)}] in {str(path)!r} is no table of settings")
     _refuse_unknown(found, f"setting in {str(path)!r}")
-    return cast("dict[str, Any]", found)
+    return {name: _or_off(name, value) for name, value in found.items()}
 
 
 def _refuse_unknown(found: Mapping[str, Any], what: str) -> None:
@@ -266,7 +276,7 @@ def _read_bool(name: str, value: Any) -> bool:
 def _read_deadline(name: str, value: Any) -> float:
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = 0.0
     if isinstance(value, bool) or not 0 < seconds <= 600:
         raise ConfigError(
@@ -276,16 +286,17 @@ def _read_deadline(name: str, value: Any) -> float:
 
 
 def _read_url(name: str, value: Any) -> str:
+    url = str(value).strip()
     try:
-        parts = urlsplit(str(value))
+        parts = urlsplit(url)
         _ = parts.port
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
         raise ConfigError(f"{name} is not a URL: it must begin with http:// or https:// and name a host")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if not _BEYOND_BASE.isdisjoint(url):
         raise ConfigError(f"{name} must be a plain base URL, without credentials, query or fragment")
-    return str(value).rstrip("/")
+    return url.rstrip("/")
 
 
 def _read_secret(name: str, value: Any) -> Secret:
@@ -293,32 +304,41 @@ def _read_secret(name: str, value: Any) -> Secret:
         return value
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(f"{name} must be a string that is not empty")
-    if not value.strip().isascii() or any(character < " " for character in value.strip()):
+    if not _sendable(value.strip()):
         raise ConfigError(f"{name} holds characters that no HTTP header may carry")
     return Secret(value.strip())
 
 
 def _read_name(name: str, value: Any) -> str:
-    if (
-        not isinstance(value, str)
-        or not value
-        or not value.isascii()
-        or any(character < " " for character in value)
-    ):
+    if not isinstance(value, str) or not value.strip() or not _sendable(value):
         raise ConfigError(f"{name}={value!r} cannot be used: it is sent as a header, so give printable ASCII")
-    return value
+    return value.strip()
+
+
+def _sendable(value: str) -> bool:
+    """Whether an HTTP header may carry a value."""
+    return value.isascii() and value.isprintable()
+
+
+def _read_list(value: Any) -> tuple[Any, ...] | None:
+    """The items of a list or of its like, or nothing for what is none: a string is one thing, not many."""
+    if isinstance(value, str | bytes | Mapping | Secret) or not isinstance(value, Iterable):
+        return None
+    return tuple(value)
 
 
 def _read_hosts(name: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(item, str) and item for item in value):
+    hosts = _read_list(value)
+    if hosts is None or not all(isinstance(item, str) and item.strip() and "/" not in item for item in hosts):
         raise ConfigError(f"{name}={value!r} cannot be used: give a list of 'host' or 'host:port'")
-    return tuple(item.lower() for item in value)
+    return tuple(item.strip().lower() for item in hosts)
 
 
 def _read_secrets(name: str, value: Any) -> tuple[Secret, ...]:
-    if isinstance(value, str | Secret):
+    keys = _read_list(value)
+    if keys is None:
         raise ConfigError(f"{name} must be a list of keys")
-    return tuple(_read_secret(name, item) for item in value)
+    return tuple(_read_secret(name, item) for item in keys)
 
 
 def _read_providers(name: str, value: Any) -> Mapping[str, Any]:

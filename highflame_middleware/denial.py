@@ -25,6 +25,8 @@ __all__ = ["Denial", "deny"]
 _DECISIONS: Mapping[Decision, int] = MappingProxyType(
     {Decision.DENY: 403, Decision.MODIFY: 403, Decision.STEP_UP: 401, Decision.DEFER: 425}
 )
+# RFC 9470, with the level of assurance that Highflame's authorisation server knows.
+_STEP_UP = 'Bearer error="insufficient_user_authentication", acr_values="urn:highflame:aarm:step_up"'
 _FAULTS: tuple[tuple[type[HighflameError], int, str], ...] = (
     (GuardError, 503, "guard_unavailable"),
     (UnreadableError, 400, "unreadable"),
@@ -54,7 +56,7 @@ def deny(error: HighflameError, *, status: int | None = None, code: str | None =
     if isinstance(error, BlockedError):
         headers.append(("x-highflame-policy-decision", error.decision.value))
         if error.decision is Decision.STEP_UP:
-            headers.append(("www-authenticate", 'Bearer error="insufficient_user_authentication"'))
+            headers.append(("www-authenticate", _STEP_UP))
         found, name = _DECISIONS.get(error.decision, 403), f"blocked_{error.decision.value}"
     else:
         found, name = next(

@@ -18,10 +18,10 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, cast
 
-from .errors import GuardError, GuardTimeoutError
+from .errors import GuardTimeoutError
 from .exchange import Evaluate, Invoke, Policy
 from .flow import Op
-from .guard.protocol import Binding, read_answer
+from .guard.protocol import Binding, fault_of, read_answer
 from .guard.verdict import Answer
 from .types import GuardRequest
 
@@ -99,12 +99,12 @@ async def _aask(guard: Binding, request: GuardRequest, deadline: float) -> Answe
     import anyio  # noqa: PLC0415
 
     with anyio.move_on_after(deadline):
-        if guard.aevaluate is None or guard.local:
-            return await _in_thread(partial(_ask_blocking, guard, request))
         try:
+            if guard.aevaluate is None or guard.local:
+                return await _in_thread(partial(_ask_blocking, guard, request))
             return read_answer(await guard.aevaluate(request))
         except Exception as error:  # noqa: BLE001 - whatever a guard raises is a missing verdict
-            return _fault(guard, error)
+            return fault_of(guard.name, error)
     return GuardTimeoutError(_late(guard, deadline))
 
 
@@ -124,16 +124,7 @@ def _answered(guard: Binding, evaluate: Callable[..., Any], request: GuardReques
     try:
         return read_answer(evaluate(request) if request is not None else evaluate())
     except Exception as error:  # noqa: BLE001 - whatever a guard raises is a missing verdict
-        return _fault(guard, error)
-
-
-def _fault(guard: Binding, error: Exception) -> GuardError:
-    if isinstance(error, GuardError):
-        return error
-    # Not the message: a guard's own errors may quote the text.
-    fault = GuardError(f"The guard {guard.name!r} raised {type(error).__name__}; its cause is attached")
-    fault.__cause__ = error
-    return fault
+        return fault_of(guard.name, error)
 
 
 def _late(guard: Binding, deadline: float) -> str:
@@ -160,7 +151,11 @@ def _on_threads(asks: Sequence[Callable[[], Answer]], guard: Binding, deadline: 
     until = monotonic() + deadline * -(-len(asks) // workers)
     for _ in range(workers):
         if _threads.acquire(timeout=max(0.0, until - monotonic())):
-            _start_daemon(work, _threads)
+            try:
+                _start_daemon(work, _threads)
+            except RuntimeError as error:
+                left.set()
+                return [fault_of(guard.name, error)] * len(asks)
     for _ in asks:
         try:
             index, answer = results.get(timeout=max(0.0, until - monotonic()))
@@ -207,4 +202,9 @@ def _start_daemon(work: Callable[[], None], threads: threading.Semaphore) -> Non
         finally:
             threads.release()
 
-    threading.Thread(target=main, name="highflame-guard", daemon=True).start()
+    try:
+        threading.Thread(target=main, name="highflame-guard", daemon=True).start()
+    except RuntimeError:
+        # No more threads: the process has too many, or is ending.
+        threads.release()
+        raise

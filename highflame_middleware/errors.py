@@ -78,7 +78,7 @@ class BlockedError(HighflameError):
     Attributes
     ----------
     response
-        The verdict, a `GuardResponse`: decision, reason, signals, request id.
+        The verdict, a `GuardResponse` without content: decision, reason, signals, request id.
     stage
         Where it fell: prompt, response, tool call or tool result.
 
@@ -90,7 +90,7 @@ class BlockedError(HighflameError):
     """
 
     def __init__(self, response: GuardResponse, stage: Stage) -> None:
-        self.response = response
+        self.response = response = response.without_content()
         self.stage = stage
         reason = response.policy_reason or "the guard gave no reason"
         super().__init__(f"Blocked at the {stage.label} stage ({response.decision.value}): {reason}")

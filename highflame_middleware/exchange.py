@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .codecs.parts import Codec, Text
 from .caller import CallContext
+from .codecs.parts import Codec, Text
 from .errors import HighflameError
 from .flow import Flow, Op
 from .guard.protocol import Binding

@@ -8,17 +8,19 @@ sentence by sentence, or afterwards. What is passed to a tool is always whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from .codecs.parts import Text
 from .errors import GuardError, HighflameError
 from .exchange import Exchange, judge
 from .flow import Flow
-from .guard.protocol import Progress, Window
-from .types import Mode, RedactionEntry, Stage
+from .guard.protocol import Progress, Window, fault_of
+from .guard.verdict import Answer
+from .types import Decision, Mode, RedactionEntry, Stage
 
 __all__ = ["Gauge", "Step", "gauge_for"]
 
@@ -27,9 +29,12 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s)|[\u3002\uff01\uff1f\n]")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a text is cleared, in characters from its beginning; what to change in it; why to stop."""
+    """How far a text is cleared, in characters from its beginning; what to change in it; why to stop.
 
-    cleared: int = 0
+    Nothing at all is cleared below zero: not even pieces that are empty.
+    """
+
+    cleared: int = -1
     entries: tuple[RedactionEntry, ...] = ()
     error: HighflameError | None = None
 
@@ -53,52 +58,65 @@ def gauge_for(exchange: Exchange, text: Text, written: Sequence[str]) -> Gauge:
     if text.stage is Stage.TOOL_CALL:
         return _Whole(exchange, text, written)
     if guard.window is not None:
-        return _Windowed(exchange, text, written, guard.window(exchange.question(text._replace(value=""))))
+        opening = partial(guard.window, exchange.question(text._replace(value="")))
+        return _Windowed(exchange, text, written, guard.name, opening)
     return _GAUGES[exchange.policy.stream](exchange, text, written)
 
 
 class _Windowed:
     """The engine itself says how far no finding can begin any more."""
 
-    def __init__(self, exchange: Exchange, text: Text, written: Sequence[str], window: Window) -> None:
+    def __init__(
+        self, exchange: Exchange, text: Text, written: Sequence[str], name: str, opening: Callable[[], Window]
+    ) -> None:
         self._exchange, self._text, self._written = exchange, text, written
-        self._window: Window | None = window
+        self._name, self._open = name, opening
+        self._window: Window | None = None
+        self._length = 0
+        self._edited = False
+        self._over = False
 
     def feed(self, piece: str) -> Flow[Step]:
+        self._length += len(piece)
         return _now(self._ask(piece))
 
     def finish(self) -> Flow[Step]:
         return _now(self._ask(None))
 
     def _ask(self, piece: str | None) -> Step:
-        if self._window is None:
-            return Step(self._length())
+        if self._over:
+            return Step(self._length)
         try:
-            progress = self._window.feed(piece) if piece is not None else self._window.finish()
+            progress = self._advance(piece)
         except Exception as error:  # noqa: BLE001 - an engine's fault is a missing verdict, whatever it is
-            self._window = None
-            fault = GuardError(f"the guard's window raised {type(error).__name__}; its cause is attached")
-            fault.__cause__ = error
-            ruling = self._exchange.settle(self._whole(), fault)
-            return Step(self._length(), error=ruling.error)
-        return self._step(progress)
+            return self._settle(fault_of(self._name, error))
+        self._edited = self._edited or bool(progress.entries)
+        verdict = progress.verdict
+        if verdict is None or (verdict.allowed and piece is not None):
+            return Step(progress.cleared, progress.entries)
+        if verdict.decision is Decision.ALLOW or (verdict.allowed and self._edited):
+            # What the verdict changes has been changed on the way: it is only to be recorded.
+            changed = self._edited and self._exchange.policy.mode.edits
+            self._exchange.note(self._whole(), verdict, enforced=changed)
+            return Step(self._length, progress.entries)
+        # What has not been changed on the way cannot be changed any more.
+        return self._settle(replace(verdict, redacted_content=None, redaction_entries=()), progress.entries)
 
-    def _step(self, progress: Progress) -> Step:
-        error = None
-        if (verdict := progress.verdict) is not None:
-            if verdict.allowed:
-                # What the verdict changes has been changed on the way: it is only to be recorded.
-                changed = bool(verdict.redaction_entries) and self._exchange.policy.mode.edits
-                self._exchange.note(self._whole(), verdict, enforced=changed)
-            else:
-                error = self._exchange.settle(self._whole(), verdict).error
-        return Step(progress.cleared, progress.entries, error)
+    def _advance(self, piece: str | None) -> Progress:
+        if self._window is None:
+            self._window = self._open()
+        progress: Any = self._window.feed(piece) if piece is not None else self._window.finish()
+        if not isinstance(progress, Progress) or (piece is None and progress.verdict is None):
+            raise GuardError(f"The guard {self._name!r} has a window that gave no progress, or no verdict")
+        return progress
+
+    def _settle(self, answer: Answer, entries: tuple[RedactionEntry, ...] = ()) -> Step:
+        """The last word on this text, before its end perhaps: stop, or let go of all that is still to come."""
+        self._over = True
+        return Step(self._length, entries, self._exchange.settle(self._whole(), answer).error)
 
     def _whole(self) -> Text:
         return self._text._replace(value="".join(self._written))
-
-    def _length(self) -> int:
-        return sum(map(len, self._written))
 
 
 class _Whole:
@@ -119,22 +137,24 @@ class _Sentences:
 
     def __init__(self, exchange: Exchange, text: Text, written: Sequence[str]) -> None:  # noqa: ARG002
         self._exchange, self._text = exchange, text
-        self._pending = ""
+        self._pending: list[str] = []
         self._cleared = 0
 
     def feed(self, piece: str) -> Flow[Step]:
         # An end may need the character after it: the last one of what was there before is looked at again.
-        searched = max(0, len(self._pending) - 1)
-        self._pending += piece
-        ends = [match.end() for match in _SENTENCE_END.finditer(self._pending, searched)]
-        return self._judge(ends[-1]) if ends else _now(Step(self._cleared))
+        looked_at = (self._pending[-1][-1:] if self._pending else "") + piece
+        self._pending.append(piece)
+        ends = [match.end() for match in _SENTENCE_END.finditer(looked_at)]
+        return self._judge(len(looked_at) - ends[-1]) if ends else _now(Step(self._cleared))
 
     def finish(self) -> Flow[Step]:
-        return self._judge(len(self._pending))
+        return self._judge(0)
 
-    def _judge(self, end: int) -> Flow[Step]:
-        part, self._pending = self._pending[:end], self._pending[end:]
-        offset, self._cleared = self._cleared, self._cleared + end
+    def _judge(self, rest: int) -> Flow[Step]:
+        """Judge what is pending, but for as many characters at its end."""
+        pending = "".join(self._pending)
+        part, self._pending = pending[: len(pending) - rest], [pending[len(pending) - rest :]]
+        offset, self._cleared = self._cleared, self._cleared + len(part)
         return _judge_part(self._exchange, self._text, part, offset)
 
 
@@ -170,7 +190,7 @@ def _now(step: Step) -> Flow[Step]:
 def _judge_part(exchange: Exchange, text: Text, part: str, offset: int) -> Flow[Step]:
     """Have a part of a text judged; what it becomes is one entry over all of it."""
     cleared = offset + len(part)
-    if not part:
+    if not part and text.stage is not Stage.TOOL_CALL:
         return Step(cleared)
     (ruling,) = yield from judge(exchange, [text._replace(value=part)])
     if ruling.text is None:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .codecs.parts import Codec, edits_of, rewrite
 from .caller import CallContext
+from .codecs.parts import Codec, edits_of, rewrite
 from .exchange import Call, Exchange, Invoke, Policy, judge
 from .flow import Flow
 from .guard.verdict import worst

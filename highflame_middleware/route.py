@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from .config import Settings
 from .caller import CallContext
+from .config import Settings
 from .types import Secret
 
 __all__ = [
@@ -77,7 +77,10 @@ _PREFIXES = frozenset(
     }
     | {"xai", "zai"}
 )
-_AZURE_PATH = re.compile(r"^(?P<base>.*?)/openai(?:/deployments/(?P<deployment>[^/?]+))?(?P<rest>/[^?]*)(?:\?.*)?$")
+_AZURE_PATH = re.compile(
+    r"^(?P<base>[^?]*?)/openai(?:/deployments/(?P<deployment>[^/?]+))?(?P<rest>/[^?]*)\??(?P<query>.*)$"
+)
+_PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +103,7 @@ class Origin:
         parts = urlsplit(url)
         return cls(
             scheme=parts.scheme,
-            host=(parts.hostname or "").lower(),
+            host=(parts.hostname or "").lower().removesuffix("."),
             port=parts.port,
             path=parts.path.rstrip("/"),
             azure=azure,
@@ -180,18 +183,26 @@ def place(route: Route, origin: Origin, raw_path: str) -> str:
         if route.dialect in ("highflame-v2", "javelin"):
             return f"{route.base_url}{raw_path[azure.end('base') :]}"
         # Elsewhere Azure is an OpenAI with other names: the deployment is the model, and there is no API version.
-        return f"{route.base_url}{azure['rest'].removeprefix('/v1')}"
-    return f"{route.base_url}{raw_path.removeprefix(origin.path)}"
+        query = "&".join(part for part in azure["query"].split("&") if not part.startswith("api-version="))
+        return f"{route.base_url}{_below('/v1', azure['rest'])}{query and f'?{query}'}"
+    return f"{route.base_url}{_below(origin.path, raw_path)}"
+
+
+def _below(base: str, path: str) -> str:
+    """What of a path lies below a base, in whole segments; all of it where it lies elsewhere."""
+    rest = path.removeprefix(base)
+    return rest if not rest or rest[0] in "/?" else path
 
 
 def deployment_of(origin: Origin, path: str) -> str | None:
     """The Azure deployment that a URL names, which is what Azure runs whatever the body says."""
     match = _AZURE_PATH.match(f"{origin.path}{path}") if origin.azure else None
-    return match["deployment"] if match else None
+    return unquote(match["deployment"]) if match and match["deployment"] else None
 
 
 def _listed(origin: Origin, hosts: tuple[str, ...]) -> bool:
-    return "*" in hosts or origin.host in hosts or origin.address in hosts
+    explicit = replace(origin, port=origin.port or _PORTS.get(origin.scheme))
+    return not {"*", origin.host, origin.address, explicit.address}.isdisjoint(hosts)
 
 
 def _highflame(
@@ -201,7 +212,9 @@ def _highflame(
     key = _reveal(settings.api_key)
     header = "x-highflame-token" if key.startswith("eyJ") else "x-highflame-apikey"
     renamed = None
-    if model is not None and model.partition("/")[0] not in _PREFIXES:
+    # Hosts of many makers' models have names such as "openai/…" themselves: there that is no choice of a provider.
+    known = _PREFIXES if provider is _OPENAI else {provider.prefix}
+    if model is not None and model.partition("/")[0] not in known:
         renamed = f"{provider.prefix}/{model}"
     return Route(dialect="highflame", base_url=settings.gateway_url or "", headers={header: key}, model=renamed)
 
@@ -223,10 +236,10 @@ def _header_routed(
         "userrole": caller.role,
     }
     headers = {
-        f"x-{family}-{name}": value
+        f"x-{family}-{name}": sent
         for family in ("highflame", "javelin")
         for name, value in values.items()
-        if value and _sendable(value)
+        if value and (sent := value.strip()) and _sendable(sent)
     }
     return Route(dialect=settings.gateway, base_url=settings.gateway_url or "", headers=headers)
 

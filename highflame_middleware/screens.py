@@ -15,11 +15,12 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, Protocol, TypeAlias
 
 from .codecs.parts import Channel, Codec, EventRead, Path, Text, dump_json, edits_of, rewrite
 from .codecs.sse import Event, Splitter, parse_event, render_event
-from .errors import HighflameError, UnreadableError
+from .errors import GuardError, HighflameError, UnreadableError
 from .exchange import Exchange, judge
 from .flow import Flow
 from .gauges import Gauge, Step, gauge_for
@@ -65,7 +66,21 @@ def screen_for(exchange: Exchange, *, status: int, content_type: str | None, cod
         return EventScreen(exchange, codec)
     if kind == "application/json" or kind.endswith("+json"):
         return JsonScreen(exchange, codec)
-    return _UnreadableScreen(codec, kind) if policy.strict else None
+    error = _unread(
+        exchange,
+        f"The reply is {kind}, where {codec.name} answers in JSON or events: it could not be guarded. "
+        "Does the gateway's or the client's base URL point at the API?",
+    )
+    return _UnreadableScreen(codec, error) if error is not None else None
+
+
+def _unread(exchange: Exchange, why: str) -> UnreadableError | None:
+    """What cannot be read cannot be judged: why to stop, or nothing where the policy lets it pass."""
+    policy = exchange.policy
+    if policy.guard is None:
+        return None
+    exchange.note(Text((), "", Stage.RESPONSE, "assistant"), GuardError(why), enforced=policy.strict)
+    return UnreadableError(why) if policy.strict else None
 
 
 class JsonScreen:
@@ -80,22 +95,26 @@ class JsonScreen:
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
         yield from ()
+        if self.stopped is not None:
+            return b""
         if self._overflowed:
             return chunk
         self._body += chunk
         if len(self._body) > MAX_HELD:
             self._overflowed = True
-            return self._give_up(f"is longer than {MAX_HELD} bytes") if self._holds else chunk
+            held = self._give_up(f"is longer than {MAX_HELD} bytes")
+            self._body.clear()
+            return held if self._holds else chunk
         return b"" if self._holds else chunk
 
     def finish(self) -> Flow[bytes]:
-        if self._overflowed or not self._body:
+        if self.stopped is not None or self._overflowed or not self._body:
             return b""
         raw = bytes(self._body)
         try:
             body = json.loads(raw)
         except (ValueError, RecursionError):
-            return self._give_up("is not JSON, though it says so") if self._holds else b""
+            return self._give_up("is not JSON, though it says so")
         read = self._codec.read_reply(body)
         self._exchange.recorder.summarise(read.summary)
         rulings = yield from judge(self._exchange, read.texts)
@@ -109,30 +128,28 @@ class JsonScreen:
             for text, ruling in zip(read.texts, rulings, strict=False)
             if ruling.text is not None
         ]
-        return dump_json(rewrite(body, edits_of(edits))) if edits else raw
+        try:
+            return dump_json(rewrite(body, edits_of(edits))) if edits else raw
+        except RecursionError:
+            return self._give_up("is nested too deeply to be written again")
 
     def refusal(self, error: HighflameError) -> bytes:
         return dump_json(self._codec.refuse(str(error)))
 
     def _give_up(self, why: str) -> bytes:
         """The body cannot be judged: stop, or where the policy is to fail open let it pass."""
-        if self._exchange.policy.strict:
-            self.stopped = UnreadableError(
-                f"The reply to {self._exchange.call.path} {why}: it could not be guarded"
-            )
-            return b""
-        return bytes(self._body)
+        self.stopped = _unread(
+            self._exchange, f"The reply to {self._exchange.call.path} {why}: it could not be guarded"
+        )
+        return bytes(self._body) if self._holds and self.stopped is None else b""
 
 
 class _UnreadableScreen:
     """A successful reply in a type that this API never answers in: nothing of it is passed on."""
 
-    def __init__(self, codec: Codec, kind: str) -> None:
+    def __init__(self, codec: Codec, error: UnreadableError) -> None:
         self._codec = codec
-        self.stopped: HighflameError | None = UnreadableError(
-            f"The reply is {kind}, where {codec.name} answers in JSON or events: it could not be guarded. "
-            "Does the gateway's or the client's base URL point at the API?"
-        )
+        self.stopped: HighflameError | None = error
 
     def feed(self, chunk: bytes) -> Flow[bytes]:  # noqa: ARG002
         yield from ()
@@ -160,11 +177,14 @@ class EventScreen:
         self._queue: deque[_Held] = deque()
         self._held = 0
         self._written = 0
-        self._judged: dict[str, str] = {}
+        self._judged: dict[_Said, str] = {}
         self._blind = False
+        self._unread = False
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
         self._exchange.recorder.first_chunk()
+        if self._ended():
+            return b""
         if self._blind:
             return chunk
         for raw in self._splitter.feed(chunk):
@@ -176,7 +196,7 @@ class EventScreen:
         return self._release() if self._holds else chunk
 
     def finish(self) -> Flow[bytes]:
-        if self._blind:
+        if self._blind or self.stopped is not None:
             return b""
         if rest := self._splitter.finish():
             yield from self._take(rest)
@@ -185,6 +205,9 @@ class EventScreen:
 
     def refusal(self, error: HighflameError) -> bytes:
         return self._codec.fail(str(error), "highflame_blocked")
+
+    def _ended(self) -> bool:
+        return self.stopped is not None
 
     def _take(self, raw: bytes) -> Flow[None]:
         """Read one event and have what it says judged."""
@@ -212,21 +235,19 @@ class EventScreen:
         try:
             event = held.event = parse_event(held.raw)
         except UnicodeDecodeError:
-            if self._exchange.policy.strict:
-                self._stop(
-                    UnreadableError("The reply's stream holds an event that is not UTF-8: it could not be guarded")
-                )
-                held.waiting += 1
+            self._give_up("The reply's stream holds an event that is not UTF-8: it could not be guarded")
             return None
         if event.text is None:
             return None
-        if event.done:
-            return EventRead(terminal=True)
         if event.is_json:
             return self._reader.read(event.data, event.name)
-        # Bare text: an application's own stream; from a model's API it is unheard of, but somebody might read it.
+        if event.text.strip() == "[DONE]":
+            return EventRead(terminal=True)
+        # Bare text: an application's own stream, or no events at all; from a model's API it is unheard of,
+        # but somebody might read it.
         read = self._reader.read(event.text, event.name)
-        return read if read.texts else EventRead(texts=(Text((), event.text, Stage.RESPONSE, "assistant"),))
+        texts = read.texts or (Text((), event.text, Stage.RESPONSE, "assistant"),)
+        return replace(read, texts=texts, terminal=event.done)
 
     def _extend(self, text: Text, key: Channel, held: _Held) -> Flow[None]:
         channel = self._channels.get(key)
@@ -243,7 +264,7 @@ class EventScreen:
             step = yield from channel.finish()
             self._apply(channel, step)
             original, final = channel.texts()
-            self._judged[original] = final
+            self._judged[_said(channel.text, original)] = final
 
     def _apply(self, channel: _Channel, step: Step) -> None:
         if self._holds:
@@ -253,22 +274,32 @@ class EventScreen:
 
     def _repeat(self, texts: list[Text], held: _Held) -> Flow[None]:
         """Texts that stand whole in this event: mostly ones that were streamed and judged before."""
-        unseen = [text for text in texts if text.value not in self._judged]
+        unseen = [text for text in texts if _said(text, text.value) not in self._judged]
         rulings = yield from judge(self._exchange, unseen)
         for text, ruling in zip(unseen, rulings, strict=False):
-            self._judged[text.value] = text.value if ruling.text is None else ruling.text
+            self._written += len(text.value)
+            self._judged[_said(text, text.value)] = text.value if ruling.text is None else ruling.text
         if not self._holds:
             return
         if error := worst([ruling.error for ruling in rulings if ruling.error is not None]):
-            held.waiting += 1
             self._stop(error)
         for text in texts:
-            if (final := self._judged[text.value]) != text.value:
+            if (final := self._judged[_said(text, text.value)]) != text.value:
                 held.replace(text, final)
 
+    def _give_up(self, why: str) -> None:
+        """Something cannot be judged: stop, or where the policy is to fail open let it pass."""
+        error = _unread(self._exchange, why) if not self._unread else None
+        self._unread = True
+        if error is not None:
+            self._stop(error)
+
     def _stop(self, error: HighflameError) -> None:
+        """End the stream here, before the event that is being read."""
         if self.stopped is None:
             self.stopped = error
+            if self._queue:
+                self._queue[-1].waiting += 1
 
     def _release(self) -> bytes:
         """The events, from the front of the queue, in which everything is cleared."""
@@ -282,14 +313,22 @@ class EventScreen:
     def _overflow(self, chunk: bytes) -> bytes:
         """Too much would have to be kept: stop, or where the policy is to fail open let all of it pass."""
         self._blind = True
-        if self._exchange.policy.strict:
-            self._stop(UnreadableError(f"The stream cannot be guarded with the {MAX_HELD} bytes kept for it"))
+        self._give_up(f"The stream cannot be guarded with the {MAX_HELD} bytes kept for it")
+        if self.stopped is not None:
             return self._release()
-        rest = b"".join(held.raw for held in self._queue) + self._splitter.finish() if self._holds else chunk
+        rest = b"".join(held.render() for held in self._queue) + self._splitter.finish() if self._holds else chunk
         self._queue.clear()
         self._channels.clear()
         self._judged.clear()
         return rest
+
+
+# A text and what it is: the same words are another matter as the arguments of another tool.
+_Said: TypeAlias = tuple[Stage, str | None, str]
+
+
+def _said(text: Text, value: str) -> _Said:
+    return (text.stage, text.tool, value)
 
 
 class _Held:
@@ -329,9 +368,10 @@ class _Held:
 class _Channel:
     """One growing text: where its pieces stand, and the gauge that clears it."""
 
-    __slots__ = ("_entries", "_gauge", "_length", "_pieces", "_written")
+    __slots__ = ("_entries", "_gauge", "_length", "_pieces", "_written", "text")
 
     def __init__(self, exchange: Exchange, text: Text) -> None:
+        self.text = text
         self._written: list[str] = []
         self._gauge: Gauge = gauge_for(exchange, text, self._written)
         self._pieces: deque[tuple[int, int, Text, _Held]] = deque()
@@ -356,12 +396,12 @@ class _Channel:
         for entry in step.entries:
             replacement = entry.replacement
             for start, end, text, held in self._pieces:
-                if start >= entry.end_pos:
+                if start > entry.end_pos:
                     break
-                if end > entry.start_pos:
-                    # The first piece takes the replacement; the others only lose their share.
-                    local = (max(entry.start_pos, start) - start, min(entry.end_pos, end) - start)
-                    held.cut(text, _span(entry.type, *local, replacement))
+                # The first piece takes the replacement; the others only lose their share.
+                first, last = max(entry.start_pos, start) - start, min(entry.end_pos, end) - start
+                if first < last or (entry.start_pos == entry.end_pos and first == last and replacement):
+                    held.cut(text, _span(entry.type, first, last, replacement))
                     replacement = ""
         while self._pieces and step.error is None and self._pieces[0][1] <= step.cleared:
             self._pieces.popleft()[3].waiting -= 1

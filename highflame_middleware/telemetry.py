@@ -21,8 +21,8 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ._version import __version__
-from .codecs.parts import Params, Summary
 from .caller import CallContext
+from .codecs.parts import Params, Summary
 from .errors import HighflameError
 from .guard.verdict import DecisionEvent
 

@@ -193,8 +193,21 @@ class RedactionEntry:
     replacement: str
     original: str = field(default="", repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        _check(self, "start_pos", int)
+        _check(self, "end_pos", int)
+        _check(self, "replacement", str)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _redaction_entry, (self.type, self.start_pos, self.end_pos, self.replacement)
+
+
+def _check(value: object, name: str, *types: type) -> None:
+    """Refuse a field of another type where a guard makes its answer, so that it counts as the guard's fault."""
+    found = getattr(value, name)
+    if not isinstance(found, types):
+        wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
+        raise TypeError(f"{type(value).__name__}.{name} is {type(found).__name__}: it must be {wanted}")
 
 
 def _redaction_entry(type_: str, start: int, end: int, replacement: str) -> RedactionEntry:
@@ -224,6 +237,11 @@ class GuardResponse:
         object.__setattr__(self, "decision", Decision(self.decision))
         object.__setattr__(self, "signals", tuple(self.signals))
         object.__setattr__(self, "redaction_entries", tuple(self.redaction_entries))
+        _check(self, "policy_reason", str, type(None))
+        _check(self, "redacted_content", str, type(None))
+        for name, kind in (("signals", Signal), ("redaction_entries", RedactionEntry)):
+            if not all(isinstance(item, kind) for item in getattr(self, name)):
+                raise TypeError(f"GuardResponse.{name} must hold nothing but {kind.__name__}")
 
     @property
     def allowed(self) -> bool:

@@ -61,10 +61,10 @@ def codec_for_path(path: str) -> Codec | None:
 
 def codec_for_shape(body: Any) -> Codec | None:
     """The format of a call by its body alone, for applications that take it under a path of their own."""
-    if not isinstance(body, Mapping):
+    if not isinstance(body, dict):
         return None
     messages = body.get("messages")
-    if isinstance(messages, list) and any(isinstance(item, Mapping) and "role" in item for item in messages):
+    if isinstance(messages, list) and any(isinstance(item, dict) and "role" in item for item in messages):
         return load_codec("openai-chat")
     if "input" in body and "model" in body:
         return load_codec("openai-responses")
@@ -75,7 +75,7 @@ def codec_for_shape(body: Any) -> Codec | None:
 
 def codec_for_reply(body: Any) -> Codec | None:
     """The format of a reply, or of one stream event, by what it says it is."""
-    if not isinstance(body, Mapping):
+    if not isinstance(body, dict):
         return None
     kind = body.get("object")
     if isinstance(kind, str) and kind in _OBJECTS:
@@ -84,6 +84,6 @@ def codec_for_reply(body: Any) -> Codec | None:
         return load_codec("openai-responses")
     choices = body.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    if isinstance(first, Mapping):
+    if isinstance(first, dict):
         return load_codec("openai-completions" if isinstance(first.get("text"), str) else "openai-chat")
     return None

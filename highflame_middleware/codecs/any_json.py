@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from ..types import Stage
-from .openai import OPAQUE, error_event
-from .parts import CallRead, Codec, EventRead, Params, ReplyRead, Summary, Text, leaves
+from .openai import error_event, read_unknown
+from .parts import CallRead, Codec, EventRead, Params, ReplyRead, Summary
 
 __all__ = ["CODEC"]
 
 
 def read_call(body: Any) -> CallRead:
     """Every string."""
-    return CallRead(None, stream=False, texts=_texts(body, Stage.PROMPT, "user"))
+    texts = tuple(text._replace(stage=Stage.PROMPT, role="user") for text in read_unknown(body))
+    return CallRead(None, stream=False, texts=texts)
 
 
 def read_params(body: Any) -> Params:  # noqa: ARG001 - an unknown shape has no known parameters
@@ -27,7 +28,7 @@ def read_params(body: Any) -> Params:  # noqa: ARG001 - an unknown shape has no 
 
 def read_reply(body: Any) -> ReplyRead:
     """Every string."""
-    return ReplyRead(_texts(body, Stage.RESPONSE, "assistant"), Summary())
+    return ReplyRead(tuple(read_unknown(body)), Summary())
 
 
 class Reader:
@@ -35,17 +36,12 @@ class Reader:
 
     def read(self, data: Any, event: str | None) -> EventRead:
         """Read one event."""
-        texts = _texts(data, Stage.RESPONSE, "assistant")
-        return EventRead(tuple(text._replace(channel=(event or "", *text.path)) for text in texts))
+        return EventRead(tuple(text._replace(channel=(event or "", *text.path)) for text in read_unknown(data)))
 
 
 def refuse(message: str) -> dict[str, Any]:
     """An object that says no."""
     return {"error": {"message": message, "type": "highflame_error"}}
-
-
-def _texts(value: Any, stage: Stage, role: str) -> tuple[Text, ...]:
-    return tuple(Text(path, found, stage, role) for path, found in leaves(value, (), OPAQUE) if found)
 
 
 CODEC = Codec(

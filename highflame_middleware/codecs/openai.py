@@ -16,6 +16,7 @@ __all__ = [
     "mapping",
     "number",
     "read_definitions",
+    "read_unknown",
     "sequence",
     "stop_sequences",
     "string",
@@ -31,6 +32,7 @@ OPAQUE = frozenset(
         "data",
         "detail",
         "encrypted_content",
+        "execution",
         "file_data",
         "file_id",
         "file_url",
@@ -42,15 +44,20 @@ OPAQUE = frozenset(
         "item_id",
         "mime_type",
         "name",
+        "namespace",
         "object",
         "phase",
         "role",
         "server_label",
+        "signature",
         "status",
+        "thought_signature",
         "tool_call_id",
         "type",
     }
 )
+# The same for a body whose shape is not known, where hardly any key is beyond doubt.
+_IDENTITIES = frozenset({"id", "model", "object", "role", "type"})
 
 
 def string(value: Any) -> str | None:
@@ -65,12 +72,17 @@ def integer(value: Any) -> int | None:
 
 def number(value: Any) -> float | None:
     """A number, or nothing."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """A JSON object, or an empty one: what is not there has no fields."""
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def sequence(value: Any) -> list[Any] | tuple[Any, ...]:
@@ -88,6 +100,13 @@ def text_of(value: Any, path: Path, stage: Stage, role: str) -> Iterator[Text]:
     for place, found in leaves(value, path, OPAQUE):
         if found:
             yield Text(place, found, stage, role)
+
+
+def read_unknown(value: Any) -> Iterator[Text]:
+    """Every text of a reply, or of a stream's event, that is not in its API's shape."""
+    for place, found in leaves(value, (), _IDENTITIES):
+        if found:
+            yield Text(place, found, Stage.RESPONSE, "assistant")
 
 
 def read_definitions(value: Any, path: Path) -> Iterator[Text]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..types import Stage
-from .openai import error_event, integer, mapping, number, sequence, stop_sequences, string, text_of
+from .openai import error_event, integer, mapping, number, read_unknown, sequence, stop_sequences, string, text_of
 from .parts import CallRead, Channel, Codec, EventRead, Params, Path, ReplyRead, Summary, Text
 
 __all__ = ["CODEC"]
@@ -36,8 +36,10 @@ def read_params(body: Any) -> Params:
 
 def read_reply(body: Any) -> ReplyRead:
     """Every choice's text."""
-    body = mapping(body)
-    return ReplyRead(tuple(text for _, text in _choices(body)), _summary(body))
+    read = mapping(body)
+    if "choices" not in read:
+        return ReplyRead(tuple(read_unknown(body)), _summary(read))
+    return ReplyRead(tuple(text for _, text in _choices(read)), _summary(read))
 
 
 class Reader:
@@ -46,11 +48,15 @@ class Reader:
     def read(self, data: Any, event: str | None) -> EventRead:  # noqa: ARG002 - these chunks carry no event name
         """Read one chunk: a piece of each choice's text, and which choices it finishes."""
         body = mapping(data)
+        if "choices" not in body:
+            return EventRead(tuple(read_unknown(data)))
         closes: list[Channel] = [
-            (_index(choice),) for choice in sequence(body.get("choices")) if mapping(choice).get("finish_reason")
+            (_index(choice, position),)
+            for position, choice in enumerate(sequence(body.get("choices")))
+            if string(mapping(choice).get("finish_reason"))
         ]
         texts = tuple(text._replace(channel=(index,)) for index, text in _choices(body))
-        return EventRead(texts, tuple(closes), _summary(body) if body else None)
+        return EventRead(texts, tuple(closes), _summary(body))
 
 
 def refuse(message: str) -> dict[str, Any]:
@@ -64,11 +70,13 @@ def _choices(body: Any) -> Iterator[tuple[int, Text]]:
         path: Path = ("choices", position)
         if value := string(mapping(choice).get("text")):
             shadows = ((*path, "logprobs"),) if choice.get("logprobs") else ()
-            yield _index(choice), Text((*path, "text"), value, Stage.RESPONSE, "assistant", shadows=shadows)
+            text = Text((*path, "text"), value, Stage.RESPONSE, "assistant", shadows=shadows)
+            yield _index(choice, position), text
 
 
-def _index(choice: Any) -> int:
-    return integer(mapping(choice).get("index")) or 0
+def _index(choice: Any, position: int) -> int:
+    given = integer(mapping(choice).get("index"))
+    return position if given is None else given
 
 
 def _summary(body: Any) -> Summary:
@@ -77,7 +85,7 @@ def _summary(body: Any) -> Summary:
     return Summary(
         id=string(body.get("id")),
         model=string(body.get("model")),
-        finish_reasons=tuple(str(choice["finish_reason"]) for choice in choices if choice.get("finish_reason")),
+        finish_reasons=tuple(reason for choice in choices if (reason := string(choice.get("finish_reason")))),
         input_tokens=integer(usage.get("prompt_tokens")),
         output_tokens=integer(usage.get("completion_tokens")),
     )

@@ -6,11 +6,11 @@ and in the final response. All of these are read, so that all can be edited.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..types import Stage
-from .openai import OPAQUE, integer, mapping, number, read_definitions, sequence, string
+from .openai import OPAQUE, integer, mapping, number, read_definitions, read_unknown, string
 from .parts import CallRead, Channel, Codec, EventRead, Params, Path, ReplyRead, Summary, Text, dump_json, leaves
 
 __all__ = ["CODEC"]
@@ -19,11 +19,12 @@ __all__ = ["CODEC"]
 _CALL_KEYS = frozenset({"arguments", "input", "action", "code", "queries", "operation", "commands"})
 _RESULT_KEYS = frozenset({"output", "outputs", "results", "error"})
 _JSON_KEYS = frozenset({"arguments"})
+_FREE_KEYS = frozenset({"arguments", "input"})
 _UNREAD = OPAQUE | {"logprobs"}
 _BLOB_ITEMS = frozenset({"image_generation_call", "compaction"})
 
 # Stream families whose deltas are not the reply's text: the field that their ``done`` event repeats, and the stage.
-_FAMILIES: dict[str, tuple[str, Stage]] = {
+_FAMILIES: Mapping[str, tuple[str, Stage]] = {
     "output_text": ("text", Stage.RESPONSE),
     "refusal": ("refusal", Stage.RESPONSE),
     "reasoning_text": ("text", Stage.RESPONSE),
@@ -34,8 +35,16 @@ _FAMILIES: dict[str, tuple[str, Stage]] = {
     "mcp_call.arguments": ("arguments", Stage.TOOL_CALL),
     "custom_tool_call_input": ("input", Stage.TOOL_CALL),
     "code_interpreter_call_code": ("code", Stage.TOOL_CALL),
+    "apply_patch_call_operation_diff": ("diff", Stage.TOOL_CALL),
+    "shell_call_command": ("command", Stage.TOOL_CALL),
+    "shell_call_output_content": ("output", Stage.TOOL_RESULT),
 }
+_NUMBERS = ("content_index", "summary_index", "command_index")
 _BLOB_FAMILIES = frozenset({"audio"})
+# Events that name items which are still to be filled.
+_STARTINGS = frozenset(
+    {"response.output_item.added", "response.created", "response.queued", "response.in_progress"}
+)
 _ENDINGS = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 
 
@@ -45,8 +54,9 @@ def read_call(body: Any) -> CallRead:
     texts: list[Text] = []
     for key, role in (("instructions", "system"), ("input", "user")):
         texts.extend(_items(body.get(key), (key,), Stage.PROMPT, role))
-    variables = mapping(body.get("prompt")).get("variables")
-    texts.extend(_leaves(variables, ("prompt", "variables"), Stage.PROMPT, "user"))
+    # The caller has named the variables: what looks like a key of this API's is none.
+    for name, value in mapping(mapping(body.get("prompt")).get("variables")).items():
+        texts.extend(_leaves(value, ("prompt", "variables", name), Stage.PROMPT, "user"))
     for key in ("tools", "text"):
         texts.extend(read_definitions(body.get(key), (key,)))
     return CallRead(string(body.get("model")), body.get("stream") is True, tuple(texts))
@@ -69,67 +79,64 @@ def read_params(body: Any) -> Params:
 
 def read_reply(body: Any) -> ReplyRead:
     """Every output item; also those of a listing, as ``/responses/{id}/input_items`` answers."""
-    body = mapping(body)
+    read = mapping(body)
+    if "output" not in read and "data" not in read:
+        return ReplyRead(tuple(read_unknown(body)), _summary(read))
     texts: list[Text] = []
-    for key in ("output", "data"):
-        texts.extend(_items(body.get(key), (key,), Stage.RESPONSE, "assistant"))
-    return ReplyRead(tuple(texts), _summary(body))
+    for key in ("output", "output_text", "data"):
+        texts.extend(_items(read.get(key), (key,), Stage.RESPONSE, "assistant"))
+    return ReplyRead(tuple(texts), _summary(read))
 
 
 class Reader:
     """Reads the events of a stream; keeps the name of each tool whose call is still being written."""
 
     def __init__(self) -> None:
-        self._tools: dict[str | int, str] = {}
+        self._tools: dict[str | int, str | None] = {}
 
     def read(self, data: Any, event: str | None) -> EventRead:
         """Read one event: a delta, the end of a text, a whole item, or the response so far."""
-        data = mapping(data)
-        kind = string(data.get("type")) or event or ""
+        said = mapping(data)
+        kind = string(said.get("type")) or event or ""
         if kind.endswith(".delta"):
-            return EventRead(texts=tuple(self._delta(data, kind)))
-        texts = list(self._repeated(data, kind))
+            return EventRead(texts=tuple(self._delta(said, kind)))
+        if not kind.startswith("response."):
+            return EventRead(tuple(read_unknown(data)), terminal=kind in _ENDINGS)
         closes: list[Channel] = []
         if kind.endswith(".done"):
-            closes.append((_item_key(data),) if "item" in data else self._channel(data, kind))
-        summary = _summary(mapping(data["response"])) if isinstance(data.get("response"), dict) else None
-        return EventRead(tuple(texts), tuple(closes), summary, terminal=kind in _ENDINGS)
+            closes.append((_item_key(said),) if "item" in said else _channel(said, kind))
+        summary = _summary(said["response"]) if isinstance(said.get("response"), dict) else None
+        return EventRead(tuple(self._repeated(said, kind)), tuple(closes), summary, terminal=kind in _ENDINGS)
 
     def _delta(self, data: Any, kind: str) -> Iterator[Text]:
         family = _family(kind)
         if family in _BLOB_FAMILIES:
             return
-        field, stage = _FAMILIES.get(family, ("text", Stage.RESPONSE))
-        channel = self._channel(data, kind)
-        shadows: tuple[Path, ...] = (("logprobs",),) if data.get("logprobs") else ()
-        for place, value in leaves(data.get("delta"), ("delta",), OPAQUE):
-            if value:
-                where = (*channel, *place[1:])
-                tool = self._tools.get(channel[0])
-                yield Text(place, value, stage, "assistant", tool, where, field in _JSON_KEYS, shadows)
+        channel = _channel(data, kind)
+        for text in self._spoken(data, "delta", family):
+            yield text._replace(channel=(*channel, *text.path[1:]))
 
     def _repeated(self, data: Any, kind: str) -> Iterator[Text]:
         item = mapping(data.get("item"))
-        if tool := _tool(item):
-            self._tools[_item_key(data)] = tool
-        yield from _items([item] if item else None, (), Stage.RESPONSE, "assistant", at=("item",))
-        yield from _items(
-            mapping(data.get("response")).get("output"), ("response", "output"), Stage.RESPONSE, "assistant"
-        )
+        if item:
+            self._tools[_item_key(data)] = _tool(item)
+        yield from _item(item, ("item",), Stage.RESPONSE, "assistant", whole=kind not in _STARTINGS)
+        for key in ("output", "output_text"):
+            said = mapping(data.get("response")).get(key)
+            yield from _items(said, ("response", key), Stage.RESPONSE, "assistant", whole=kind not in _STARTINGS)
         for key in ("part", "annotation"):
             yield from _leaves(data.get(key), (key,), Stage.RESPONSE, "assistant")
-        if kind.endswith(".done"):
-            field, stage = _FAMILIES.get(_family(kind), ("text", Stage.RESPONSE))
-            if value := string(data.get(field)):
-                shadows: tuple[Path, ...] = (("logprobs",),) if data.get("logprobs") else ()
-                tool = self._tools.get(self._channel(data, kind)[0])
-                yield Text((field,), value, stage, "assistant", tool, None, field in _JSON_KEYS, shadows)
+        yield from self._spoken(data, _field(_family(kind))[0], _family(kind))
 
-    @staticmethod
-    def _channel(data: Any, kind: str) -> Channel:
-        """Which text an event is about: the item, the kind of text, and its number in the item."""
-        number_in_item = integer(data.get("content_index")) or integer(data.get("summary_index")) or 0
-        return (_item_key(data), _family(kind), number_in_item)
+    def _spoken(self, data: Any, key: str, family: str) -> Iterator[Text]:
+        """What an event says of one text of an item: more of it, or all of it again."""
+        field, stage = _field(family)
+        shadows: tuple[Path, ...] = (("logprobs",),) if data.get("logprobs") else ()
+        role = "tool" if stage is Stage.TOOL_RESULT else "assistant"
+        tool = self._tools.get(_item_key(data))
+        for place, value in leaves(data.get(key), (key,), _UNREAD):
+            if value:
+                yield Text(place, value, stage, role, tool, None, field in _JSON_KEYS, shadows)
 
 
 def refuse(message: str) -> dict[str, Any]:
@@ -166,10 +173,23 @@ def _family(kind: str) -> str:
     return kind.removeprefix("response.").rpartition(".")[0]
 
 
+def _field(family: str) -> tuple[str, Stage]:
+    """Under which key an event of this family says a text whole, and where that text stands."""
+    return _FAMILIES.get(family) or ("text", Stage.TOOL_CALL if "_call" in family else Stage.RESPONSE)
+
+
+def _channel(data: Any, kind: str) -> Channel:
+    """Which text an event is about: the item, the kind of text, and its number in the item."""
+    numbers = (integer(data.get(key)) for key in _NUMBERS)
+    return (_item_key(data), _family(kind), next((found for found in numbers if found is not None), 0))
+
+
 def _item_key(data: Any) -> str | int:
-    """Which item an event is about: its id, or, from providers that send none, its place in the output."""
-    identity = string(data.get("item_id")) or string(mapping(data.get("item")).get("id"))
-    return identity if identity is not None else integer(data.get("output_index")) or 0
+    """Which item an event is about: its place in the output, by which the clients collect, or else its id."""
+    place = integer(data.get("output_index"))
+    if place is not None:
+        return place
+    return string(data.get("item_id")) or string(mapping(data.get("item")).get("id")) or 0
 
 
 def _tool(item: Any) -> str | None:
@@ -178,32 +198,41 @@ def _tool(item: Any) -> str | None:
     return string(item.get("name")) or (kind if kind not in ("message", "reasoning") else None)
 
 
-def _items(value: Any, path: Path, stage: Stage, role: str, at: Path | None = None) -> Iterator[Text]:
-    if isinstance(value, str):
-        if value:
-            yield Text(path, value, stage, role)
+def _items(value: Any, path: Path, stage: Stage, role: str, *, whole: bool = True) -> Iterator[Text]:
+    if isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _item(item, (*path, index), stage, role, whole=whole)
+    else:
+        yield from _item(value, path, stage, role, whole=whole)
+
+
+def _item(item: Any, path: Path, stage: Stage, role: str, *, whole: bool = True) -> Iterator[Text]:
+    """Every text of one item, the stage told by the key it stands under; unknown items are read whole.
+
+    A tool that is called with nothing has an empty text: it is called all the same, once the item is ``whole``.
+    """
+    if not isinstance(item, dict):
+        yield from _leaves(item, path, stage, role)
         return
-    for index, item in enumerate(sequence(value)):
-        place: Path = at if at is not None else (*path, index)
-        if isinstance(item, str):
-            if item:
-                yield Text(place, item, stage, role)
-        else:
-            yield from _item(mapping(item), place, stage, role)
+    kind = string(item.get("type")) or "message"
+    called = False
+    for text in _item_texts(item, kind, path, stage, role):
+        called = called or text.stage is Stage.TOOL_CALL
+        yield text
+    if whole and not called and kind.endswith("_call"):
+        yield Text((*path, "arguments"), "", Stage.TOOL_CALL, "assistant", _tool(item))
 
 
-def _item(item: Any, path: Path, stage: Stage, role: str) -> Iterator[Text]:
-    """Every text of one item, the stage told by the key it stands under; unknown items are read whole."""
-    kind = str(item.get("type") or "message")
+def _item_texts(item: Any, kind: str, path: Path, stage: Stage, role: str) -> Iterator[Text]:
     if kind in _BLOB_ITEMS:
         return
-    role = str(item.get("role") or ("assistant" if kind == "reasoning" else role))
+    role = string(item.get("role")) or ("assistant" if kind == "reasoning" else role)
     tool = _tool(item)
     for key, value in item.items():
         if key in OPAQUE:
             continue
         if key in _CALL_KEYS:
-            yield from _leaves(value, (*path, key), Stage.TOOL_CALL, "assistant", tool, is_json=key in _JSON_KEYS)
+            yield from _arguments(value, (*path, key), tool)
         elif key in _RESULT_KEYS:
             yield from _leaves(value, (*path, key), Stage.TOOL_RESULT, "tool", tool)
         elif key == "tools":
@@ -212,14 +241,19 @@ def _item(item: Any, path: Path, stage: Stage, role: str) -> Iterator[Text]:
             yield from _leaves(value, (*path, key), stage, role)
 
 
-def _leaves(
-    value: Any, path: Path, stage: Stage, role: str, tool: str | None = None, *, is_json: bool = False
-) -> Iterator[Text]:
+def _arguments(value: Any, path: Path, tool: str | None) -> Iterator[Text]:
+    """What is passed to a tool; of arguments every key is the tool's, and none is this API's."""
+    opaque = frozenset[str]() if path[-1] in _FREE_KEYS else _UNREAD
+    for place, found in leaves(value, path, opaque):
+        if found:
+            is_json = place == path and path[-1] in _JSON_KEYS
+            yield Text(place, found, Stage.TOOL_CALL, "assistant", tool, None, is_json)
+
+
+def _leaves(value: Any, path: Path, stage: Stage, role: str, tool: str | None = None) -> Iterator[Text]:
     for place, found in leaves(value, path, _UNREAD):
         if found:
-            yield Text(
-                place, found, stage, role, tool, None, is_json and place == path, _logprobs(value, path, place)
-            )
+            yield Text(place, found, stage, role, tool, shadows=_logprobs(value, path, place))
 
 
 def _logprobs(value: Any, path: Path, place: Path) -> tuple[Path, ...]:

@@ -172,7 +172,7 @@ def leaves(value: Any, path: Path, opaque: frozenset[str]) -> Iterator[tuple[Pat
         place, node = stack.pop()
         if isinstance(node, str):
             yield place, node
-        elif isinstance(node, Mapping):
+        elif isinstance(node, dict):
             below = [((*place, key), child) for key, child in node.items() if key not in opaque]
             stack.extend(reversed(below))
         elif isinstance(node, list | tuple):
@@ -188,15 +188,20 @@ def rewrite(body: Any, changes: Mapping[Path, Any]) -> Any:
     >>> before["messages"][1]
     {'content': 'b'}
     """
-    if () in changes:
-        return changes[()]
-    below: dict[str | int, dict[Path, Any]] = {}
+    root: list[Any] = [body]
+    copied = {id(root)}
     for path, value in changes.items():
-        below.setdefault(path[0], {})[path[1:]] = value
-    copied: Any = dict(body) if isinstance(body, Mapping) else list(body)
-    for key, nested in below.items():
-        copied[key] = rewrite(copied[key], nested)
-    return copied
+        node: Any = root
+        last: str | int = 0
+        for key in path:
+            below = node[last]
+            if id(below) not in copied:
+                below = dict(below) if isinstance(below, dict) else list(below)
+                copied.add(id(below))
+                node[last] = below
+            node, last = below, key
+        node[last] = value
+    return root[0]
 
 
 def edits_of(texts: Iterable[tuple[Text, str]]) -> dict[Path, Any]:

@@ -1,4 +1,4 @@
-"""Server-sent events as bytes: split without loss, read, and written back in the sender's own line ends.
+"""Server-sent events as bytes: split without loss, read, and written back with all but their data as it was.
 
 The bytes of an event that nothing changes are passed on exactly as they came.
 """
@@ -17,6 +17,8 @@ __all__ = ["Event", "Splitter", "parse_event", "render_event"]
 # An empty line ends an event; a line ends in CR LF, LF or CR. Atomic, so that CR LF is never read as two ends.
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_LINE = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|\Z)")
+_FIELDS = (b"data", b"event", b"id", b"retry")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -64,13 +66,17 @@ class Splitter:
 
 @dataclass(slots=True)
 class Event:
-    """One event: its bytes, its name, and its data: decoded JSON, or the text itself where it is none."""
+    """One event: its bytes, its name, and its data: decoded JSON, or the text itself where it is none.
+
+    ``foreign`` says that it is none: its lines are of no field, its text is all of it.
+    """
 
     raw: bytes
     name: str | None = None
     text: str | None = None
     data: Any = None
     is_json: bool = False
+    foreign: bool = False
 
     @property
     def done(self) -> bool:
@@ -86,13 +92,17 @@ def parse_event(raw: bytes) -> Event:
     """
     event = Event(raw)
     lines = []
+    foreign = False
     # Only CR, LF and CR LF end a line here; str.splitlines knows many more.
     for line in _LINE_END.split(raw.removeprefix(_BYTE_ORDER_MARK)):
-        name, _, value = line.partition(b":")
+        name, colon, value = line.partition(b":")
         if name == b"data":
             lines.append(value[1:] if value.startswith(b" ") else value)
         elif name == b"event":
             event.name = value.strip().decode("utf-8")
+        elif name and name not in _FIELDS and (colon or not any(field.startswith(name) for field in _FIELDS)):
+            # Without a colon it may be the beginning of a field, where the stream was cut.
+            foreign = True
     if lines:
         event.text = b"\n".join(lines).decode("utf-8")
         if event.text.lstrip()[:1] in ("{", "["):
@@ -101,19 +111,25 @@ def parse_event(raw: bytes) -> Event:
             except (ValueError, RecursionError):
                 return event
             event.is_json = True
+    elif foreign:
+        event.text, event.foreign = raw.decode("utf-8"), True
     return event
 
 
 def render_event(event: Event, data: Any) -> bytes:
     """The event's bytes with other data: every line but the data lines stays as it was."""
-    body = dump_json(data) if event.is_json else str(data).encode()
-    newline = match.group() if (match := _LINE_END.search(event.raw)) else b"\n"
+    body = dump_json(data) if event.is_json else str(data).encode("utf-8", "replace")
+    if event.foreign:
+        return body
     out = []
     written = False
-    for line in _LINE_END.split(event.raw.rstrip(b"\r\n")):
+    start = len(_BYTE_ORDER_MARK) if event.raw.startswith(_BYTE_ORDER_MARK) else 0
+    out.append(event.raw[:start])
+    for match in _LINE.finditer(event.raw, start):
+        line, end = match.groups()
         if line.partition(b":")[0] != b"data":
-            out.append(line)
+            out += (line, end)
         elif not written:
-            out.extend(b"data: " + part for part in body.split(b"\n"))
             written = True
-    return newline.join(out) + newline * 2
+            out.append((end or b"\n").join(b"data: " + part for part in _LINE_END.split(body)) + end)
+    return b"".join(out)

@@ -5,12 +5,23 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ..errors import ConfigError, GuardError
 from ..types import Decision, GuardRequest, GuardResponse, RedactionEntry
 
-__all__ = ["Binding", "Guard", "Progress", "Window", "bind"]
+__all__ = [
+    "AsyncGuard",
+    "Binding",
+    "BlockingGuard",
+    "Guard",
+    "GuardLike",
+    "Progress",
+    "Window",
+    "bind",
+    "fault_of",
+    "read_answer",
+]
 
 
 @runtime_checkable
@@ -24,6 +35,26 @@ class Guard(Protocol):
     async def aevaluate(self, request: GuardRequest) -> GuardResponse:
         """Judge one text; called from asynchronous code."""
         ...
+
+
+class BlockingGuard(Protocol):
+    """A guard that only blocks."""
+
+    def evaluate(self, request: GuardRequest) -> GuardResponse:
+        """Judge one text."""
+        ...
+
+
+class AsyncGuard(Protocol):
+    """A guard that is only asynchronous."""
+
+    async def aevaluate(self, request: GuardRequest) -> GuardResponse:
+        """Judge one text."""
+        ...
+
+
+# Whatever `bind` accepts.
+GuardLike: TypeAlias = BlockingGuard | AsyncGuard | Callable[[GuardRequest], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +109,8 @@ def bind(guard: object) -> Binding:
     >>> bind(lambda request: "secret" not in request.content).name
     '<lambda>'
     """
+    if isinstance(guard, type):
+        raise ConfigError(f"guard={guard.__name__} is a class: give an object of it, {guard.__name__}()")
     evaluate, aevaluate = getattr(guard, "evaluate", None), getattr(guard, "aevaluate", None)
     if inspect.iscoroutinefunction(evaluate):
         evaluate, aevaluate = None, aevaluate or evaluate
@@ -109,6 +142,15 @@ def read_answer(answer: Any) -> GuardResponse:
     if isinstance(answer, str):
         return GuardResponse(decision=Decision(answer))
     raise GuardError(f"the guard returned {type(answer).__name__}: return a GuardResponse, a Decision or a bool")
+
+
+def fault_of(name: str, error: Exception) -> GuardError:
+    """What a guard raised, as a missing verdict: its cause is attached, for it may quote the text."""
+    if isinstance(error, GuardError):
+        return error
+    fault = GuardError(f"The guard {name!r} raised {type(error).__name__}; its cause is attached")
+    fault.__cause__ = error
+    return fault
 
 
 def _answering(guard: Callable[[GuardRequest], Any]) -> Callable[[GuardRequest], GuardResponse]:

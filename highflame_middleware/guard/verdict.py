@@ -2,17 +2,16 @@
 
 The whole policy, in one table. A text *stops* the call, is *edited*, or *passes*:
 
-    ===================  =================  ==========  =============  =======
-    the guard says       enforce            modify      monitor        alert
-    ===================  =================  ==========  =============  =======
-    allow                pass               pass        pass           pass
-    modify               edit, else stop    edit        pass           pass
+    ===================  =================  =================  =============  =======
+    the guard says       enforce            modify             monitor        alert
+    ===================  =================  =================  =============  =======
+    allow                pass               pass               pass           pass
+    modify               edit, else stop    edit, else pass    pass           pass
     deny, step_up,
-    defer, unknown       stop               edit or     pass           pass
-                                            pass
-    nothing usable       stop unless        pass        pass           pass
+    defer, unknown       stop               edit, else pass    pass           pass
+    nothing usable       stop unless        pass               pass           pass
                          fail_open
-    ===================  =================  ==========  =============  =======
+    ===================  =================  =================  =============  =======
 
 Whatever the row, a `DecisionEvent` is left.
 """
@@ -21,8 +20,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeAlias
 
 from ..errors import BlockedError, GuardError, HighflameError
 from ..types import Decision, GuardResponse, Mode, Stage
@@ -46,7 +45,8 @@ class DecisionEvent:
     """The record of one evaluation, fit for a log: a hash stands for the text.
 
     ``decision`` is the guard's, or ``error`` where it gave none; ``enforced``
-    says whether the text was stopped or changed because of it.
+    says whether the text was stopped or changed because of it. The text itself
+    is kept until the hash is asked for, but goes into no repr and no pickle.
     """
 
     guard: str
@@ -60,16 +60,26 @@ class DecisionEvent:
     latency_ms: float = 0.0
     tool: str | None = None
     content: str = field(default="", repr=False)
+    digest: str = field(default="", repr=False, compare=False)
 
     @property
     def content_hash(self) -> str:
         """SHA-256 of the text; computed when asked for."""
-        return hashlib.sha256(self.content.encode("utf-8", "surrogatepass")).hexdigest()
+        return self.digest or hashlib.sha256(self.content.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A logging handler may send the event to another process: the hash goes, the text stays.
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return _decision_event, ({**values, "content": "", "digest": self.content_hash},)
 
     @property
     def notable(self) -> bool:
         """Whether anything but a plain allow happened."""
         return self.decision != Decision.ALLOW or self.enforced
+
+
+def _decision_event(values: dict[str, Any]) -> DecisionEvent:
+    return DecisionEvent(**values)
 
 
 PASS = Ruling()
@@ -93,7 +103,7 @@ def rule(
     if answer.decision is Decision.MODIFY or mode is Mode.MODIFY:
         changed = apply_modify(content, answer, is_json=is_json)
         if changed is not None:
-            return Ruling(text=changed) if mode.edits else PASS
+            return Ruling(text=changed) if mode.edits and changed != content else PASS
     return Ruling(error=BlockedError(answer.without_content(), stage)) if mode.blocks else PASS
 
 

@@ -11,7 +11,7 @@ import logging
 import sys
 from threading import RLock
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
@@ -19,6 +19,9 @@ from ..config import UNSET, Settings, Unset
 from ..errors import ConfigError
 from ..types import Mode, Secret
 from .installation import HOOKED, Installation, SeamStatus
+
+if TYPE_CHECKING:
+    from ..guard.protocol import GuardLike
 
 __all__ = ["Instrumentation", "SeamStatus", "instrument", "uninstrument"]
 
@@ -80,7 +83,7 @@ def instrument(
     base_url: str | Unset | None = UNSET,
     api_key: str | Secret | Unset | None = UNSET,
     route: str | Unset | None = UNSET,
-    guard: Any = UNSET,
+    guard: GuardLike | str | Unset | None = UNSET,
     mode: Mode | str | Unset = UNSET,
     fail_open: bool | Unset = UNSET,
     deadline: float | Unset = UNSET,

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..caller import current_context
 from ..codecs import codec_for_path
 from ..codecs.parts import dump_json
 from ..config import Settings
-from ..caller import current_context
 from ..drivers import aperform, perform
 from ..errors import HighflameError, UnreadableError
 from ..exchange import Policy

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from ..asgi_types import Receive, Scope, Send
+from ..config import Settings
 from ..extras import require
 from ..gateway import Gateway
 from ..gateway.messages import AsyncReply, Reply, Request
@@ -21,7 +22,8 @@ __all__ = ["ScriptedProvider"]
 class ScriptedProvider:
     """An OpenAI-compatible API that answers from scripts (see docs/gateway.md for what one may say).
 
-    ``requests`` holds, in order, the decoded JSON body of each request it got.
+    ``requests`` holds, in order, the decoded JSON body of each request it got. No settings file or environment has
+    a say in what it does.
     """
 
     def __init__(self, scripts: Sequence[Mapping[str, Any]]) -> None:
@@ -29,8 +31,8 @@ class ScriptedProvider:
 
     @property
     def requests(self) -> list[Any]:
-        """The decoded JSON bodies of the requests so far."""
-        return [json.loads(request.body) if request.body else None for request in self._gateway.seen]
+        """The decoded JSON bodies of the requests so far; the bytes of a body that is no JSON, None for none."""
+        return [_decoded(request.body) for request in self._gateway.seen]
 
     @property
     def headers(self) -> list[dict[str, str]]:
@@ -77,7 +79,7 @@ class _Recording(Gateway):
     """A gateway with one scripted provider, which notes every request."""
 
     def __init__(self, scripts: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__(providers={"scripted": {"scripts": list(scripts)}}, guard=None)
+        super().__init__(settings=Settings(providers={"scripted": {"scripts": list(scripts)}}, guard=None))
         self.seen: list[Request] = []
 
     def handle(self, request: Request) -> Reply:
@@ -95,6 +97,13 @@ class _Recording(Gateway):
     async def aforward(self, request: Request) -> AsyncReply:
         self.seen.append(request)
         return await super().aforward(request)
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return json.loads(body) if body else None
+    except ValueError:
+        return body
 
 
 def _http_module(client: type) -> ModuleType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..extras import require
@@ -13,14 +13,23 @@ from ..extras import require
 __all__ = ["serve_on_thread"]
 
 _PATIENCE = 20.0
+# Requests still open when the block ends, a stream that nobody reads say, are cut off after this many seconds.
+_GRACE = 1
 
 
 @contextmanager
 def serve_on_thread(app: Any) -> Iterator[str]:
     """Serve an app with uvicorn on a thread; gives its URL, without a path. Needs the extra ``gateway``."""
     uvicorn = require("uvicorn", extra="gateway", needed="uvicorn>=0.30")
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, name="highflame-test-server", daemon=True)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=_GRACE)
+    server = uvicorn.Server(config)
+
+    def run() -> None:
+        # How uvicorn gives up where the app does not start; it has said why.
+        with suppress(SystemExit):
+            server.run()
+
+    thread = threading.Thread(target=run, name="highflame-test-server", daemon=True)
     thread.start()
     until = time.monotonic() + _PATIENCE
     while not server.started:

@@ -1,4 +1,4 @@
-"""The OpenAI seam: every way of calling the SDK reaches the gateway, guarded, recorded once; the provider sees nothing."""
+"""The OpenAI seam: however the SDK is called, the gateway is reached, guarded, recorded once; not the provider."""
 
 from __future__ import annotations
 
@@ -54,7 +54,13 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("when", ["client before", "client after"])
 @pytest.mark.parametrize("name", CASES)
 def test_every_call_goes_to_the_gateway(
-    name: str, when: str, kind: str, provider: Server, gateway: Server, routed: Start, highflame_spans: CapturedSpans
+    name: str,
+    when: str,
+    kind: str,
+    provider: Server,
+    gateway: Server,
+    routed: Start,
+    highflame_spans: CapturedSpans,
 ) -> None:
     case = CASES[name]
     if not case.possible:
@@ -75,7 +81,9 @@ def test_every_call_goes_to_the_gateway(
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_a_denied_prompt_never_leaves(name: str, kind: str, provider: Server, gateway: Server, routed: Start) -> None:
+def test_a_denied_prompt_never_leaves(
+    name: str, kind: str, provider: Server, gateway: Server, routed: Start
+) -> None:
     case = CASES[name]
     if not case.possible:
         pytest.skip(f"openai {openai.__version__} has no {case.needs}")
@@ -88,7 +96,9 @@ def test_a_denied_prompt_never_leaves(name: str, kind: str, provider: Server, ga
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_a_denied_reply_never_arrives(name: str, kind: str, provider: Server, gateway: Server, routed: Start) -> None:
+def test_a_denied_reply_never_arrives(
+    name: str, kind: str, provider: Server, gateway: Server, routed: Start
+) -> None:
     case = CASES[name]
     if not case.possible:
         pytest.skip(f"openai {openai.__version__} has no {case.needs}")
@@ -268,7 +278,7 @@ def test_a_redirect_away_from_the_gateway_takes_no_key_along(
     gateway.respond = json_answer({}, 307, location=location)
     provider.respond = speaking()
     routed(gateway="highflame-v2", api_key="hf-key", guard=FakeGuard(deny=["OUT"]))
-    with pytest.raises(Exception):  # noqa: B017, PT011 - what the SDK makes of it depends on its version
+    with pytest.raises(Exception):  # noqa: B017 - what the SDK makes of it depends on its version
         perform("sync", make("sync", provider), CASES["chat"])
     for seen in provider.log:
         assert not [name for name in seen.headers if name.startswith(("x-highflame-", "x-javelin-"))]

@@ -124,7 +124,9 @@ class Replay:
 def _split(record: Record, index: int) -> Iterator[bytes]:
     """The body in pieces that it may well have come in: whole, by events, at random, byte by byte."""
     content = record.content
-    ways = ("events", "random", "bytes" if len(content) < 4096 else "random") if record.stream else ("whole", "random")
+    ways = (
+        ("events", "random", "bytes" if len(content) < 4096 else "random") if record.stream else ("whole", "random")
+    )
     way = ways[index % len(ways)]
     if way == "events":
         yield from re.findall(rb".*?\n\n|.+", content, re.DOTALL)
@@ -227,7 +229,8 @@ def main() -> int:
     replayed = sum(record.codec is not None for record in records)
     for (provider, operation, outcome), count in sorted(counts.items()):
         print(f"{provider:14} {operation:40} {outcome:10} {count:6}")
-    print(f"\n{len(records)} records, {replayed} replayed in {2 * len(SETUPS)} ways each: {len(differences)} differences")
+    ways = 2 * len(SETUPS)
+    print(f"\n{len(records)} records, {replayed} replayed in {ways} ways each: {len(differences)} differences")
     for line in differences[:40]:
         print(f"  {line}")
     return 1 if differences else 0
