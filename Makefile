@@ -1,0 +1,76 @@
+# Two commands matter: `make demo` and `make test`. Both set themselves up; they need python3 with venv, and a
+# package index. What is installed stays under .envs/.
+
+PYTHON ?= python3
+ENVS := .envs
+DEV := $(ENVS)/dev
+DEV_BIN := $(DEV)/bin
+UV := $(ENVS)/uv/bin/uv
+STAMP := $(DEV)/.installed
+export UV_PYTHON_DOWNLOADS = never
+# Where pip has been pointed at another index, uv is pointed there too.
+ifdef PIP_INDEX_URL
+export UV_INDEX_URL = $(PIP_INDEX_URL)
+endif
+
+.PHONY: demo test test-all lint types layers unit wheel replay matrix bench format clean
+
+demo: $(ENVS)/demo/.installed  ## show what the library does
+	@$(ENVS)/demo/bin/python -m highflame_middleware demo
+
+test: lint types layers unit wheel matrix-quick  ## everything that must pass before a change lands
+
+test-all: lint types layers unit wheel matrix replay  ## test, with the whole version matrix and every recording
+
+lint: $(STAMP)
+	$(DEV_BIN)/ruff check .
+	$(DEV_BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(DEV_BIN)/mypy
+	$(DEV_BIN)/pyright --pythonpath $(DEV_BIN)/python
+
+layers: $(STAMP)
+	$(DEV_BIN)/lint-imports
+
+unit: $(STAMP)
+	$(DEV_BIN)/python -m pytest
+
+wheel: $(STAMP)  ## the built wheel, installed alone, imported, run
+	$(DEV_BIN)/python tests/packaging/check_wheel.py
+
+replay: $(STAMP)  ## recorded traffic of TRAFFIC_DIR, through the SDK, bare and instrumented
+	$(DEV_BIN)/python -m tests.replay.replaying
+
+matrix: $(UV)  ## the seam on openai 1.40, 1.109, 2.54 and the newest, on Python 3.11 to 3.13
+	PATH="$(abspath $(ENVS)/uv/bin):$$PATH" $(ENVS)/uv/bin/python tests/packaging/matrix.py all
+
+.PHONY: matrix-quick
+matrix-quick: $(UV)
+	PATH="$(abspath $(ENVS)/uv/bin):$$PATH" $(ENVS)/uv/bin/python tests/packaging/matrix.py default
+
+bench: $(STAMP)  ## costs as ratios; slow, and only meaningful on a quiet machine
+	$(DEV_BIN)/python benchmarks/imports.py
+	$(DEV_BIN)/python benchmarks/calls.py
+	$(DEV_BIN)/python benchmarks/engine.py
+
+format: $(STAMP)
+	$(DEV_BIN)/ruff check --fix .
+	$(DEV_BIN)/ruff format .
+
+clean:
+	rm -rf $(ENVS) dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(UV):
+	$(PYTHON) -m venv $(ENVS)/uv
+	$(ENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+$(STAMP): $(UV) pyproject.toml
+	$(UV) venv --quiet --allow-existing --python $(ENVS)/uv/bin/python $(DEV)
+	$(UV) pip install --quiet --python $(DEV_BIN)/python --editable . --group dev
+	@touch $@
+
+$(ENVS)/demo/.installed: $(UV) pyproject.toml
+	$(UV) venv --quiet --allow-existing --python $(ENVS)/uv/bin/python $(ENVS)/demo
+	$(UV) pip install --quiet --python $(ENVS)/demo/bin/python --editable '.[demo]'
+	@touch $@
