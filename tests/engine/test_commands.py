@@ -45,7 +45,7 @@ DESTRUCTIVE = [
 USUAL = [
     "rm -rf build dist node_modules",
     "rm -rf /tmp/job-1 && rm -rf ~/project/build",
-    "rm -rf /home/dev/app/.cache",
+    "rm -rf /srv/dev/app/.cache",
     "git rm -r --cached .",
     "find . -name '*.pyc' -delete",
     "find /var/log -name '*.log' -mtime +7 -print",
