@@ -71,15 +71,15 @@ def read_call(
     """The call that a body makes; ``model`` where the URL says it and not the body."""
     if codec is None:
         return Call(provider=provider, method=method, path=path, body=body, model=model, caller=caller)
-    read = codec.read_call(body)
+    read, addressed = codec.read_call(body), codec.read_path(path)
     return Call(
         provider=provider,
         method=method,
         path=path,
         codec=codec,
         body=body,
-        model=model or read.model,
-        stream=read.stream,
+        model=model or addressed.model or read.model,
+        stream=read.stream or addressed.stream,
         texts=read.texts,
         caller=caller,
     )

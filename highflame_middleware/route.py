@@ -17,6 +17,7 @@ from .config import Settings
 from .types import Secret
 
 __all__ = [
+    "PROVIDERS",
     "PROVIDER_HEADER",
     "Origin",
     "Provider",
@@ -41,24 +42,53 @@ class Provider:
 # Names one of the embedded gateway's providers; to the header-routed gateways, the provider's URL.
 PROVIDER_HEADER = "x-highflame-provider"
 
-_OPENAI = Provider(telemetry="openai", prefix="openai", route="openai_univ")
-_AZURE = Provider(telemetry="azure.ai.openai", prefix="azure", route="azureopenai_univ")
-
-# Hosts of the providers that the OpenAI clients are pointed at; a leading dot stands for any subdomain.
-_HOSTS: Mapping[str, Provider] = MappingProxyType(
+# By the name under which the rest of this library knows a provider.
+PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {
-        "api.openai.com": _OPENAI,
-        ".api.openai.com": _OPENAI,
-        ".openai.azure.com": _AZURE,
-        ".cognitiveservices.azure.com": _AZURE,
-        ".services.ai.azure.com": _AZURE,
-        "generativelanguage.googleapis.com": Provider(telemetry="gcp.gemini", prefix="gemini", route="google_univ"),
-        "api.deepseek.com": Provider(telemetry="deepseek", prefix="deepseek", route="openai"),
-        "api.groq.com": Provider(telemetry="groq", prefix="groq", route="openai_univ"),
-        "api.mistral.ai": Provider(telemetry="mistral_ai", prefix="mistral", route="mistral_univ"),
-        "api.x.ai": Provider(telemetry="x_ai", prefix="xai", route="openai_univ"),
+        "anthropic": Provider(telemetry="anthropic", prefix="anthropic", route="anthropic_univ"),
+        "azure": Provider(telemetry="azure.ai.openai", prefix="azure", route="azureopenai_univ"),
+        "bedrock": Provider(telemetry="aws.bedrock", prefix="bedrock", route="awsbedrock"),
+        "cohere": Provider(telemetry="cohere", prefix="cohere", route="cohere_univ"),
+        "deepseek": Provider(telemetry="deepseek", prefix="deepseek", route="openai"),
+        "gemini": Provider(telemetry="gcp.gemini", prefix="gemini", route="google_univ"),
+        "groq": Provider(telemetry="groq", prefix="groq", route="openai_univ"),
+        "mistral": Provider(telemetry="mistral_ai", prefix="mistral", route="mistral_univ"),
+        "openai": Provider(telemetry="openai", prefix="openai", route="openai_univ"),
+        "openrouter": Provider(telemetry="openrouter", prefix="openrouter", route="openai_univ"),
+        "perplexity": Provider(telemetry="perplexity", prefix="perplexity", route="openai_univ"),
+        "together": Provider(telemetry="together_ai", prefix="together", route="openai_univ"),
+        "vertex": Provider(telemetry="gcp.vertex_ai", prefix="vertex", route="google_univ"),
+        "voyage": Provider(telemetry="voyage", prefix="voyage", route="openai_univ"),
+        "xai": Provider(telemetry="x_ai", prefix="xai", route="openai_univ"),
     }
 )
+# The providers' own hosts; a leading dot stands for any subdomain, a leading "*" for any beginning.
+_HOSTS: Mapping[str, str] = MappingProxyType(
+    {
+        "api.openai.com": "openai",
+        ".api.openai.com": "openai",
+        ".openai.azure.com": "azure",
+        ".cognitiveservices.azure.com": "azure",
+        ".services.ai.azure.com": "azure",
+        "api.anthropic.com": "anthropic",
+        "generativelanguage.googleapis.com": "gemini",
+        "aiplatform.googleapis.com": "vertex",
+        "*-aiplatform.googleapis.com": "vertex",
+        "api.cohere.com": "cohere",
+        "api.cohere.ai": "cohere",
+        "api.deepseek.com": "deepseek",
+        "api.groq.com": "groq",
+        "api.mistral.ai": "mistral",
+        "api.perplexity.ai": "perplexity",
+        "api.together.ai": "together",
+        "api.together.xyz": "together",
+        "api.voyageai.com": "voyage",
+        "api.x.ai": "xai",
+        "openrouter.ai": "openrouter",
+    }
+)
+# Amazon's hosts have the region in their middle.
+_BEDROCK = re.compile(r"bedrock(-agent)?-runtime(-fips)?\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)")
 # Reserved by RFC 2606: should such a request ever leave the process, it goes nowhere.
 _INSIDE = "http://highflame-gateway.invalid/v1"
 _PREFIXES = frozenset(
@@ -149,27 +179,39 @@ def provider_of(origin: Origin) -> Provider | None:
     >>> provider_of(Origin.of("http://localhost:11434/v1")) is None
     True
     """
-    if (known := _HOSTS.get(origin.host)) is not None:
-        return known
-    return next((known for host, known in _HOSTS.items() if host[0] == "." and origin.host.endswith(host)), None)
+    host = origin.host
+    name = _HOSTS.get(host)
+    if name is None and _BEDROCK.fullmatch(host):
+        name = "bedrock"
+    if name is None:
+        name = next((known for end, known in _HOSTS.items() if end[0] in ".*" and _ends(host, end)), None)
+    return PROVIDERS[name] if name is not None else None
 
 
-def provider_name(origin: Origin) -> str:
+def _ends(host: str, end: str) -> bool:
+    return host.endswith(end) if end[0] == "." else host.endswith(end[1:]) and len(host) > len(end)
+
+
+def provider_name(origin: Origin, spoken: str = "openai") -> str:
     """The provider as telemetry names it; behind an unknown host, the one whose format is spoken."""
-    return (_AZURE if origin.azure else provider_of(origin) or _OPENAI).telemetry
+    return _provider(origin, spoken).telemetry
 
 
-def choose(origin: Origin, model: str | None, settings: Settings, caller: CallContext) -> Route | None:
+def _provider(origin: Origin, spoken: str) -> Provider:
+    return PROVIDERS["azure"] if origin.azure else provider_of(origin) or PROVIDERS[spoken]
+
+
+def choose(
+    origin: Origin, model: str | None, settings: Settings, caller: CallContext, *, spoken: str = "openai"
+) -> Route | None:
     """The route of one call, or nothing where it goes as the client sends it."""
     if settings.gateway is None:
         return None
-    provider = provider_of(origin)
-    if provider is None and not _listed(origin, settings.reroute_hosts):
+    if provider_of(origin) is None and not _listed(origin, settings.reroute_hosts):
         return None
     if not isinstance(settings.gateway, str) or settings.gateway == "embedded":
         return Route(dialect="embedded", base_url=_INSIDE)
-    provider = _AZURE if origin.azure else provider or _OPENAI
-    return _DIALECTS[settings.gateway](origin, provider, model, settings, caller)
+    return _DIALECTS[settings.gateway](origin, _provider(origin, spoken), model, settings, caller)
 
 
 def place(route: Route, origin: Origin, raw_path: str) -> str:
@@ -213,7 +255,7 @@ def _highflame(
     header = "x-highflame-token" if key.startswith("eyJ") else "x-highflame-apikey"
     renamed = None
     # Hosts of many makers' models have names such as "openai/…" themselves: there that is no choice of a provider.
-    known = _PREFIXES if provider is _OPENAI else {provider.prefix}
+    known = _PREFIXES if provider is PROVIDERS["openai"] else {provider.prefix}
     if model is not None and model.partition("/")[0] not in known:
         renamed = f"{provider.prefix}/{model}"
     return Route(dialect="highflame", base_url=settings.gateway_url or "", headers={header: key}, model=renamed)

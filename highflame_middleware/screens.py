@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
+from .codecs import framing_for
+from .codecs.framing import Event, Framing
 from .codecs.parts import Channel, Codec, EventRead, Path, Text, dump_json, edits_of, rewrite
-from .codecs.sse import Event, Splitter, parse_event, render_event
 from .errors import GuardError, HighflameError, UnreadableError
 from .exchange import Exchange, judge
 from .flow import Flow
@@ -62,8 +63,8 @@ def screen_for(exchange: Exchange, *, status: int, content_type: str | None, cod
     kind = (content_type or "").partition(";")[0].strip().lower()
     if not kind:
         kind = "text/event-stream" if exchange.call.stream else "application/json"
-    if kind == "text/event-stream":
-        return EventScreen(exchange, codec)
+    if (framing := framing_for(kind)) is not None:
+        return EventScreen(exchange, codec, framing)
     if kind == "application/json" or kind.endswith("+json"):
         return JsonScreen(exchange, codec)
     error = _unread(
@@ -164,14 +165,14 @@ class _UnreadableScreen:
 
 
 class EventScreen:
-    """A reply as server-sent events, judged while it streams."""
+    """A reply as a stream of events, judged while it streams."""
 
-    def __init__(self, exchange: Exchange, codec: Codec) -> None:
+    def __init__(self, exchange: Exchange, codec: Codec, framing: Framing) -> None:
         self.stopped: HighflameError | None = None
-        self._exchange, self._codec = exchange, codec
+        self._exchange, self._codec, self._framing = exchange, codec, framing
         self._guards = exchange.policy.guard is not None
         self._holds = exchange.policy.holds
-        self._splitter = Splitter()
+        self._splitter = framing.splitter()
         self._reader = codec.open_stream()
         self._channels: dict[Channel, _Channel] = {}
         self._queue: deque[_Held] = deque()
@@ -182,29 +183,41 @@ class EventScreen:
         self._unread = False
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
+        return b"".join((yield from self.advance(chunk)))
+
+    def finish(self) -> Flow[bytes]:
+        return b"".join((yield from self.conclude()))
+
+    def advance(self, chunk: bytes) -> Flow[list[bytes]]:
+        """`feed`, event by event: for readers that are handed events and not bytes."""
         self._exchange.recorder.first_chunk()
         if self._ended():
-            return b""
+            return []
         if self._blind:
-            return chunk
-        for raw in self._splitter.feed(chunk):
+            return [chunk]
+        try:
+            events = self._splitter.feed(chunk)
+        except ValueError as error:
+            return self._go_blind(chunk, f"The reply's stream cannot be read ({error}): it could not be guarded")
+        for raw in events:
             yield from self._take(raw)
             if self.stopped is not None:
                 return self._release()
         if max(self._held + self._splitter.pending, self._written) > MAX_HELD:
-            return self._overflow(chunk)
-        return self._release() if self._holds else chunk
+            return self._go_blind(chunk, f"The stream cannot be guarded with the {MAX_HELD} bytes kept for it")
+        return self._release() if self._holds else [chunk]
 
-    def finish(self) -> Flow[bytes]:
+    def conclude(self) -> Flow[list[bytes]]:
+        """`finish`, event by event."""
         if self._blind or self.stopped is not None:
-            return b""
+            return []
         if rest := self._splitter.finish():
             yield from self._take(rest)
         yield from self._close_channels(())
         return self._release()
 
     def refusal(self, error: HighflameError) -> bytes:
-        return self._codec.fail(str(error), "highflame_blocked")
+        return self._framing.write_error(*self._codec.fail(str(error), "highflame_blocked"))
 
     def _ended(self) -> bool:
         return self.stopped is not None
@@ -233,9 +246,11 @@ class EventScreen:
 
     def _read(self, held: _Held) -> EventRead | None:
         try:
-            event = held.event = parse_event(held.raw)
-        except UnicodeDecodeError:
-            self._give_up("The reply's stream holds an event that is not UTF-8: it could not be guarded")
+            event = held.event = self._framing.parse(held.raw)
+        except ValueError as error:
+            self._give_up(
+                f"The reply's stream holds an event that cannot be read ({error}): it could not be guarded"
+            )
             return None
         if event.text is None:
             return None
@@ -301,22 +316,24 @@ class EventScreen:
             if self._queue:
                 self._queue[-1].waiting += 1
 
-    def _release(self) -> bytes:
+    def _release(self) -> list[bytes]:
         """The events, from the front of the queue, in which everything is cleared."""
         out = []
         while self._queue and not self._queue[0].waiting:
             held = self._queue.popleft()
             self._held -= len(held.raw)
-            out.append(held.render())
-        return b"".join(out)
+            out.append(held.render(self._framing))
+        return out
 
-    def _overflow(self, chunk: bytes) -> bytes:
-        """Too much would have to be kept: stop, or where the policy is to fail open let all of it pass."""
+    def _go_blind(self, chunk: bytes, why: str) -> list[bytes]:
+        """The rest cannot be judged: stop, or where the policy is to fail open let all of it pass."""
         self._blind = True
-        self._give_up(f"The stream cannot be guarded with the {MAX_HELD} bytes kept for it")
+        self._give_up(why)
         if self.stopped is not None:
             return self._release()
-        rest = b"".join(held.render() for held in self._queue) + self._splitter.finish() if self._holds else chunk
+        rest = [chunk]
+        if self._holds:
+            rest = [*(held.render(self._framing) for held in self._queue), self._splitter.finish()]
         self._queue.clear()
         self._channels.clear()
         self._judged.clear()
@@ -351,14 +368,14 @@ class _Held:
         """Change a whole text in this event."""
         self._wholes[text.path] = (text, value)
 
-    def render(self) -> bytes:
+    def render(self, framing: Framing) -> bytes:
         """The event's bytes, untouched where nothing in it changes."""
         if not self._cuts and not self._wholes:
             return self.raw
         assert self.event is not None
         event = self.event
         data: Any = event.data if event.is_json else event.text
-        return render_event(event, rewrite(data, edits_of([*self._wholes.values(), *self._trimmed()])))
+        return framing.render(event, rewrite(data, edits_of([*self._wholes.values(), *self._trimmed()])))
 
     def _trimmed(self) -> Iterator[tuple[Text, str]]:
         for text, entries in self._cuts.values():

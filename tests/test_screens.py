@@ -14,6 +14,7 @@ import pytest
 
 from highflame_middleware import EmbeddedGuard, GuardRequest, GuardResponse, screens
 from highflame_middleware.codecs import load_codec
+from highflame_middleware.codecs.sse import FRAMING
 from highflame_middleware.drivers import aperform, perform
 from highflame_middleware.errors import BlockedError, GuardError, UnreadableError
 from highflame_middleware.exchange import Exchange
@@ -175,7 +176,7 @@ def check_stop(out: Passed, verdict: str, outcome: str) -> None:
 
 def test_asynchronous_readers_get_the_same() -> None:
     async def aread(owner: Exchange, chunks: list[bytes]) -> bytes:
-        screen = EventScreen(owner, load_codec("openai-chat"))
+        screen = EventScreen(owner, load_codec("openai-chat"), FRAMING)
         out = [await arun(screen.feed(part), aperform) for part in chunks]
         return b"".join([*out, await arun(screen.finish(), aperform)])
 
@@ -298,7 +299,7 @@ def test_events_between_the_pieces_wait_with_them_in_order() -> None:
         *sse(chunk("ret")),
     ]
     owner = exchange(WindowedGuard(redact=["SECRET"]))
-    screen = EventScreen(owner, load_codec("openai-chat"))
+    screen = EventScreen(owner, load_codec("openai-chat"), FRAMING)
     out = [run(screen.feed(event), perform) for event in events]
     assert out == [b"", b"", b"", b"", b"", b"".join(events)]
 
@@ -391,7 +392,7 @@ def test_how_long_a_text_is_held_back(setting: str) -> None:
     windowed = setting == "window"
     guard = WindowedGuard(redact=["SECRET"]) if windowed else FakeGuard(redact=["SECRET"])
     owner = exchange(guard, stream="buffer" if windowed else setting)
-    screen = EventScreen(owner, load_codec("openai-chat"))
+    screen = EventScreen(owner, load_codec("openai-chat"), FRAMING)
     out, seen = b"", []
     for event in sse(*spoken(*PIECES)):
         out += run(screen.feed(event), perform)
@@ -403,7 +404,7 @@ def test_how_long_a_text_is_held_back(setting: str) -> None:
 
 def test_the_end_of_a_choice_lets_its_text_go_before_the_stream_ends() -> None:
     """The clients stop reading at the end's mark: nothing may be held until after it."""
-    screen = EventScreen(exchange(FakeGuard()), load_codec("openai-chat"))
+    screen = EventScreen(exchange(FakeGuard()), load_codec("openai-chat"), FRAMING)
     events = stream(*spoken("a", "b"), chunk(finish="stop"))
     out = [run(screen.feed(event), perform) for event in events]
     assert [bool(part) for part in out] == [True, False, False, True, True]
@@ -412,7 +413,7 @@ def test_the_end_of_a_choice_lets_its_text_go_before_the_stream_ends() -> None:
 
 
 def test_without_a_reason_the_mark_of_the_end_lets_all_go() -> None:
-    screen = EventScreen(exchange(FakeGuard()), load_codec("openai-chat"))
+    screen = EventScreen(exchange(FakeGuard()), load_codec("openai-chat"), FRAMING)
     events = stream(*spoken("a", "b"))
     out = b"".join(run(screen.feed(event), perform) for event in events)
     assert out == b"".join(events)
@@ -424,7 +425,7 @@ def test_who_only_looks_on_holds_nothing_back(guard: Any, mode: str) -> None:
     content = b"".join(stream(*spoken("The SEC", "RET is out."), chunk(finish="stop")))
     for chunks in ([content], cuts(content, [1]), cuts(content, [7, 90])):
         owner = exchange(guard(redact=["SECRET"]), mode=mode)
-        screen = EventScreen(owner, load_codec("openai-chat"))
+        screen = EventScreen(owner, load_codec("openai-chat"), FRAMING)
         assert [run(screen.feed(part), perform) for part in chunks] == chunks
         assert run(screen.finish(), perform) == b""
         assert decisions(owner) == [("response", "modify", False)]
@@ -466,7 +467,7 @@ class ToolGuard(FakeGuard):
 @pytest.mark.parametrize("guard", [FakeGuard, WindowedGuard])
 def test_arguments_are_held_until_they_are_whole(guard: Any, setting: str) -> None:
     owner = exchange(guard(), stream=setting)
-    screen = EventScreen(owner, load_codec("openai-chat"))
+    screen = EventScreen(owner, load_codec("openai-chat"), FRAMING)
     events = stream(*called('{"to": ', '"ada"', "}"), chunk(finish="tool_calls"))
     out = [run(screen.feed(event), perform) for event in events]
     assert out == [events[0], b"", b"", b"", b"", b"".join(events[1:-1]), DONE]
@@ -615,7 +616,7 @@ def test_a_stream_of_which_nothing_is_changed_is_judged_once_and_stays() -> None
 
 def test_a_tool_call_of_the_responses_api_is_held_until_it_is_whole() -> None:
     events, item = tool_call("find", '{"q": 1}')
-    screen = EventScreen(exchange(FakeGuard(), codec="openai-responses"), load_codec("openai-responses"))
+    screen = EventScreen(exchange(FakeGuard(), codec="openai-responses"), load_codec("openai-responses"), FRAMING)
     out = [run(screen.feed(part), perform) for part in [*events, whole(item)]]
     assert [bool(part) for part in out] == [True, False, False, True, True, True]
 
@@ -839,7 +840,7 @@ def test_nothing_of_an_unreadable_kind_passes() -> None:
 
 def test_what_begins_like_the_mark_of_the_end_ends_the_stream() -> None:
     """As it does to the clients, which read no further: what is held must leave with it."""
-    screen = EventScreen(exchange(FakeGuard()), load_codec("openai-chat"))
+    screen = EventScreen(exchange(FakeGuard()), load_codec("openai-chat"), FRAMING)
     events = [*stream(*spoken("a", "b"), done=False), b"data: [DONE] and more\n\n"]
     assert b"".join(run(screen.feed(event), perform) for event in events) == b"".join(events)
 
@@ -870,7 +871,7 @@ def test_a_refusal_is_in_the_replys_own_format(codec: str) -> None:
     )
     body = json.loads(JsonScreen(owner, load_codec(codec)).refusal(error))
     assert [text.value for text in load_codec(codec).read_reply(body).texts] == [str(error)]
-    (data,) = decoded(EventScreen(owner, load_codec(codec)).refusal(error))
+    (data,) = decoded(EventScreen(owner, load_codec(codec), FRAMING).refusal(error))
     assert str(error) in json.dumps(data, ensure_ascii=False)
 
 
@@ -1010,7 +1011,7 @@ def test_a_stream_says_what_the_engine_makes_of_its_text(number: int) -> None:
 
 def test_the_engine_lets_a_stream_flow() -> None:
     """Each word leaves as soon as it is whole: with the blank behind it."""
-    screen = EventScreen(exchange(EmbeddedGuard()), load_codec("openai-chat"))
+    screen = EventScreen(exchange(EmbeddedGuard()), load_codec("openai-chat"), FRAMING)
     words = sse(*spoken(*("alpha ", "beta ", "gamma ") * 20))
     assert [run(screen.feed(word), perform) for word in words] == words
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..asgi_types import Message, Send
 from ..codecs import codec_for_reply, load_codec
-from ..codecs.openai import error_event
+from ..codecs.openai import fail
 from ..codecs.parts import Codec, EventRead, Reader, ReplyRead, Summary
+from ..codecs.sse import write_event
 from ..denial import deny
 from ..drivers import aperform
 from ..errors import HighflameError, UnreadableError
@@ -62,7 +63,7 @@ class Responder:
         """Answer in the application's place, or say no in the middle of its event stream."""
         if self.streaming:
             self.stopped = True
-            refusal = error_event(str(error), "highflame_blocked")
+            refusal = write_event(*fail(str(error), "highflame_blocked"))
             await self._pass_on({"type": "http.response.body", "body": refusal, "more_body": False})
             return
         denial = deny(error, status=status)

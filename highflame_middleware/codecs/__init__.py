@@ -11,9 +11,10 @@ from functools import cache
 from importlib import import_module
 from typing import Any, cast
 
+from .framing import Framing
 from .parts import Codec
 
-__all__ = ["CODECS", "codec_for_path", "codec_for_reply", "codec_for_shape", "load_codec"]
+__all__ = ["CODECS", "codec_for_path", "codec_for_reply", "codec_for_shape", "framing_for", "load_codec"]
 
 CODECS = ("openai-chat", "openai-responses", "openai-completions", "openai-embeddings", "any-json")
 
@@ -25,6 +26,12 @@ _PATHS: tuple[tuple[str, str], ...] = (
     (r"/embeddings$", "openai-embeddings"),
 )
 
+# The module of each content type that is a stream of events.
+_FRAMINGS: Mapping[str, str] = {
+    "text/event-stream": "sse",
+    "application/x-ndjson": "lines",
+    "application/stream+json": "lines",
+}
 _OBJECTS: Mapping[str, str] = {
     "chat.completion": "openai-chat",
     "chat.completion.chunk": "openai-chat",
@@ -42,6 +49,17 @@ def load_codec(name: str) -> Codec:
     'chat'
     """
     return cast("Codec", import_module(f".{name.replace('-', '_')}", __name__).CODEC)
+
+
+@cache
+def framing_for(content_type: str) -> Framing | None:
+    """How a stream of this content type is framed, or nothing where it is none.
+
+    >>> framing_for("application/json") is None
+    True
+    """
+    module = _FRAMINGS.get(content_type)
+    return cast("Framing", import_module(f".{module}", __name__).FRAMING) if module is not None else None
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..types import Stage
-from .openai import error_event, read_unknown
+from .openai import fail, read_unknown
 from .parts import CallRead, Codec, EventRead, Params, ReplyRead, Summary
 
 __all__ = ["CODEC"]
@@ -46,12 +46,12 @@ def refuse(message: str) -> dict[str, Any]:
 
 CODEC = Codec(
     name="any-json",
+    provider="openai",
     operation="chat",
-    api_type=None,
     read_call=read_call,
     read_params=read_params,
     read_reply=read_reply,
     open_stream=Reader,
     refuse=refuse,
-    fail=error_event,
+    fail=fail,
 )

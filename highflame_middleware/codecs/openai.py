@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..types import Stage
-from .parts import Path, Text, dump_json, leaves
+from .parts import Path, Text, leaves
 
 __all__ = [
     "OPAQUE",
     "error_body",
-    "error_event",
+    "fail",
     "integer",
     "mapping",
     "number",
@@ -121,6 +121,6 @@ def error_body(message: str, code: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": "highflame_error", "param": None, "code": code}}
 
 
-def error_event(message: str, code: str) -> bytes:
+def fail(message: str, code: str) -> tuple[str | None, dict[str, Any]]:
     """A stream event that the OpenAI clients raise as an error; no ``[DONE]`` follows it."""
-    return b"data: " + dump_json(error_body(message, code)) + b"\n\n"
+    return None, error_body(message, code)

@@ -8,7 +8,7 @@ from typing import Any
 from ..types import Stage
 from .openai import (
     OPAQUE,
-    error_event,
+    fail,
     integer,
     mapping,
     number,
@@ -226,6 +226,7 @@ def _summary(body: Any) -> Summary:
 
 CODEC = Codec(
     name="openai-chat",
+    provider="openai",
     operation="chat",
     api_type="chat_completions",
     read_call=read_call,
@@ -233,5 +234,5 @@ CODEC = Codec(
     read_reply=read_reply,
     open_stream=Reader,
     refuse=refuse,
-    fail=error_event,
+    fail=fail,
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..types import Stage
-from .openai import error_event, integer, mapping, number, read_unknown, sequence, stop_sequences, string, text_of
+from .openai import fail, integer, mapping, number, read_unknown, sequence, stop_sequences, string, text_of
 from .parts import CallRead, Channel, Codec, EventRead, Params, Path, ReplyRead, Summary, Text
 
 __all__ = ["CODEC"]
@@ -93,12 +93,12 @@ def _summary(body: Any) -> Summary:
 
 CODEC = Codec(
     name="openai-completions",
+    provider="openai",
     operation="text_completion",
-    api_type=None,
     read_call=read_call,
     read_params=read_params,
     read_reply=read_reply,
     open_stream=Reader,
     refuse=refuse,
-    fail=error_event,
+    fail=fail,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..types import Stage
-from .openai import error_event, integer, mapping, string, text_of
+from .openai import fail, integer, mapping, string, text_of
 from .parts import CallRead, Codec, EventRead, Params, ReplyRead, Summary
 
 __all__ = ["CODEC"]
@@ -47,12 +47,12 @@ def refuse(message: str) -> dict[str, Any]:  # noqa: ARG001 - vectors cannot say
 
 CODEC = Codec(
     name="openai-embeddings",
+    provider="openai",
     operation="embeddings",
-    api_type=None,
     read_call=read_call,
     read_params=read_params,
     read_reply=read_reply,
     open_stream=Reader,
     refuse=refuse,
-    fail=error_event,
+    fail=fail,
 )

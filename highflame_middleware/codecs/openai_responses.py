@@ -11,7 +11,7 @@ from typing import Any
 
 from ..types import Stage
 from .openai import OPAQUE, integer, mapping, number, read_definitions, read_unknown, string
-from .parts import CallRead, Channel, Codec, EventRead, Params, Path, ReplyRead, Summary, Text, dump_json, leaves
+from .parts import CallRead, Channel, Codec, EventRead, Params, Path, ReplyRead, Summary, Text, leaves
 
 __all__ = ["CODEC"]
 
@@ -162,10 +162,9 @@ def refuse(message: str) -> dict[str, Any]:
     }
 
 
-def fail(message: str, code: str) -> bytes:
+def fail(message: str, code: str) -> tuple[str | None, dict[str, Any]]:
     """The stream event that this API ends with on an error."""
-    data = {"type": "error", "code": code, "message": message, "param": None, "sequence_number": 0}
-    return b"event: error\ndata: " + dump_json(data) + b"\n\n"
+    return "error", {"type": "error", "code": code, "message": message, "param": None, "sequence_number": 0}
 
 
 def _family(kind: str) -> str:
@@ -283,6 +282,7 @@ def _summary(body: Any) -> Summary:
 
 CODEC = Codec(
     name="openai-responses",
+    provider="openai",
     operation="chat",
     api_type="responses",
     read_call=read_call,

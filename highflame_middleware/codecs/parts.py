@@ -21,6 +21,7 @@ __all__ = [
     "EventRead",
     "Params",
     "Path",
+    "PathRead",
     "Reader",
     "ReplyRead",
     "Summary",
@@ -28,6 +29,7 @@ __all__ = [
     "dump_json",
     "edits_of",
     "leaves",
+    "read_nothing",
     "rewrite",
 ]
 
@@ -40,8 +42,9 @@ class Text(NamedTuple):
 
     In a stream, ``channel`` names the longer text that this is a piece of;
     ``None`` means it is complete in itself. ``is_json`` marks tool arguments,
-    which must still be JSON after an edit. ``shadows`` are places that repeat the text in
-    another form (log probabilities): they are set to null when it is edited.
+    which must still be JSON after an edit; ``structured`` those that stand in the body
+    as JSON themselves, ``value`` being how they are written. ``shadows`` are places that
+    repeat the text in another form (log probabilities): they are set to null when it is edited.
     """
 
     path: Path
@@ -52,6 +55,7 @@ class Text(NamedTuple):
     channel: Channel | None = None
     is_json: bool = False
     shadows: tuple[Path, ...] = ()
+    structured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,24 +143,39 @@ class Reader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+class PathRead(NamedTuple):
+    """What the path of a call says, for formats whose bodies leave it to the path."""
+
+    model: str | None = None
+    stream: bool = False
+
+
+def read_nothing(path: str) -> PathRead:  # noqa: ARG001 - most formats
+    """Nothing: the body says it all."""
+    return PathRead()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
     """One API format, as pure functions over its JSON.
 
-    ``operation`` is the OpenTelemetry name of what the format does, ``api_type``
-    what OpenAI's conventions call the API. ``refuse`` builds a reply in this
-    format that says no; ``fail`` one stream event that ends a stream with an error.
+    ``provider`` is whose format it is, ``operation`` the OpenTelemetry name of
+    what it does, ``api_type`` what OpenAI's conventions call the API. ``refuse``
+    builds a reply in this format that says no; ``fail`` the event, its name and
+    its data, that ends a stream with an error. ``read_path`` reads a call's path, as encoded.
     """
 
     name: str
+    provider: str
     operation: str
-    api_type: str | None
+    api_type: str | None = None
     read_call: Callable[[Any], CallRead]
     read_params: Callable[[Any], Params]
     read_reply: Callable[[Any], ReplyRead]
     open_stream: Callable[[], Reader]
     refuse: Callable[[str], dict[str, Any]]
-    fail: Callable[[str, str], bytes]
+    fail: Callable[[str, str], tuple[str | None, Any]]
+    read_path: Callable[[str], PathRead] = read_nothing
 
 
 def leaves(value: Any, path: Path, opaque: frozenset[str]) -> Iterator[tuple[Path, str]]:
@@ -208,7 +227,7 @@ def edits_of(texts: Iterable[tuple[Text, str]]) -> dict[Path, Any]:
     """The changes that put new values of texts in place, and null their shadows."""
     changes: dict[Path, Any] = {}
     for text, value in texts:
-        changes[text.path] = value
+        changes[text.path] = json.loads(value) if text.structured else value
         changes.update((shadow, None) for shadow in text.shadows)
     return changes
 

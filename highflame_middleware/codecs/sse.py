@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any
 
+from .framing import Event, Framing
 from .parts import dump_json
 
-__all__ = ["Event", "Splitter", "parse_event", "render_event"]
+__all__ = ["FRAMING", "Event", "Splitter", "parse_event", "render_event", "write_event"]
 
 # An empty line ends an event; a line ends in CR LF, LF or CR. Atomic, so that CR LF is never read as two ends.
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
@@ -64,26 +64,6 @@ class Splitter:
         return rest
 
 
-@dataclass(slots=True)
-class Event:
-    """One event: its bytes, its name, and its data: decoded JSON, or the text itself where it is none.
-
-    ``foreign`` says that it is none: its lines are of no field, its text is all of it.
-    """
-
-    raw: bytes
-    name: str | None = None
-    text: str | None = None
-    data: Any = None
-    is_json: bool = False
-    foreign: bool = False
-
-    @property
-    def done(self) -> bool:
-        """Whether this is OpenAI's end-of-stream marker."""
-        return self.text is not None and self.text.startswith("[DONE]")
-
-
 def parse_event(raw: bytes) -> Event:
     """Read one event; bytes that are not UTF-8 raise `UnicodeDecodeError`.
 
@@ -133,3 +113,16 @@ def render_event(event: Event, data: Any) -> bytes:
             written = True
             out.append((end or b"\n").join(b"data: " + part for part in _LINE_END.split(body)) + end)
     return b"".join(out)
+
+
+def write_event(name: str | None, data: Any) -> bytes:
+    """An event of some JSON data.
+
+    >>> write_event("error", {"a": 1})
+    b'event: error\\ndata: {"a":1}\\n\\n'
+    """
+    head = f"event: {name}\n".encode() if name is not None else b""
+    return head + b"data: " + dump_json(data) + b"\n\n"
+
+
+FRAMING = Framing(splitter=Splitter, parse=parse_event, render=render_event, write_error=write_event)

@@ -11,9 +11,9 @@ import anyio.lowlevel
 
 from ..asgi_types import Receive, Scope, Send
 from ..codecs import codec_for_path
-from ..codecs.openai import error_body, error_event
+from ..codecs.openai import error_body
 from ..codecs.parts import dump_json
-from ..codecs.sse import Splitter
+from ..codecs.sse import Splitter, write_event
 from ..denial import Denial, deny
 from ..errors import HighflameError, UnreadableError
 from .messages import AsyncReply, Door, Headers, Request, encoded, header, plain_path
@@ -185,7 +185,7 @@ async def _send_reply(send: Send, reply: AsyncReply) -> None:
             return
         if not events.are_events:
             raise
-        events.broken = error_event(str(error), "stream_failed")
+        events.broken = write_event(None, error_body(str(error), "stream_failed"))
     if not started:
         await send(start)
     await send({"type": "http.response.body", "body": events.finish(), "more_body": False})

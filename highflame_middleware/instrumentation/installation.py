@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from .patches import Patches
 
 if TYPE_CHECKING:
     from ..gateway import Gateway
-    from .stainless import Door
+    from .logical import Door
 
 __all__ = ["HOOKED", "Installation", "SeamStatus"]
 
@@ -25,14 +25,24 @@ _log = logging.getLogger("highflame_middleware")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seam:
-    """An SDK whose calls are caught, and the first version that this is known to work with."""
+    """An SDK whose calls are caught, by its distribution's name, and the first version that is known to work.
+
+    ``kind`` is the module of this package that patches SDKs built like it,
+    ``spoken`` the provider whose format it speaks to a host that is nobody's known API.
+    """
 
     sdk: str
     floor: str
+    kind: str
+    spoken: str
 
 
-# By the module whose import makes the SDK's base classes exist.
-_SEAMS: Mapping[str, _Seam] = MappingProxyType({"openai._base_client": _Seam(sdk="openai", floor="1.40")})
+# By the module whose import makes the SDK's base classes exist. A new SDK built like one of these is a row.
+_SEAMS: Mapping[str, _Seam] = MappingProxyType(
+    {
+        "openai._base_client": _Seam(sdk="openai", floor="1.40", kind="stainless", spoken="openai"),
+    }
+)
 _WIRES = ("httpx", "httpx2")
 
 HOOKED = (*_WIRES, *_SEAMS)
@@ -103,9 +113,8 @@ class Installation:
             _log.error("%s: its calls are neither guarded nor routed", status)
             self._states[seam.sdk] = status
             return
-        from .stainless import patch_stainless  # noqa: PLC0415 - the pipeline loads with the first SDK
-
-        patch_stainless(module, seam.sdk, self._patches, self._opened())
+        # The pipeline loads with the first SDK.
+        import_module(f".{seam.kind}", __package__).patch(module, seam.spoken, self._patches, self._opened())
         # The HTTP libraries are left alone until there is an SDK whose requests could be tagged.
         for name in _WIRES:
             if (wire := sys.modules.get(name)) is not None:
@@ -125,7 +134,7 @@ class Installation:
     def _opened(self) -> Door:
         if self._door is None:
             from ..policy import policy_of  # noqa: PLC0415
-            from .stainless import Door  # noqa: PLC0415
+            from .logical import Door  # noqa: PLC0415
 
             self._door = Door(
                 settings=self._settings,

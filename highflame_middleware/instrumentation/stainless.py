@@ -13,37 +13,21 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..caller import current_context
-from ..codecs import codec_for_path
 from ..codecs.parts import dump_json
-from ..config import Settings
 from ..drivers import aperform, perform
-from ..errors import HighflameError, UnreadableError
-from ..exchange import Policy
+from ..errors import UnreadableError
 from ..flow import arun, run
-from ..pipeline import guarded, open_exchange, read_call
-from ..route import PROVIDER_HEADER, Origin, choose, deployment_of, provider_name
+from ..pipeline import guarded
+from ..route import Origin
+from .logical import Door, LogicalCall
 from .patches import Patches
 from .wire import TAG, Attempt
 
-if TYPE_CHECKING:
-    from ..gateway import Gateway
-
-__all__ = ["Door", "patch_stainless"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
-    """What the seam needs of the instrumentation: its settings, and the gateway in this process if there is one."""
-
-    settings: Settings
-    policy: Policy
-    active: Callable[[], bool]
-    gateway: Gateway | None = None
-    inside: Callable[[ModuleType], tuple[Any, Any]] | None = None
+__all__ = ["patch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +36,25 @@ class _Running:
 
     client: Any
     options: Any
-    attempt: Callable[[], Attempt]
+    call: LogicalCall
 
 
 _running: ContextVar[_Running | None] = ContextVar("highflame_running", default=None)
 
 
-def patch_stainless(module: ModuleType, package: str, patches: Patches, door: Door) -> None:
+def patch(module: ModuleType, spoken: str, patches: Patches, door: Door) -> None:
     """Patch the base clients of one SDK. ``module`` is its ``_base_client``."""
+    package = module.__name__.partition(".")[0]
 
     def blocking(original: Any) -> Callable[..., Any]:
         def request(self: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
             send = original.__get__(self, type(self))
             if not door.active() or _is_running(options):
                 return send(cast_to, options, *args, **kwargs)
-            call = _LogicalCall(door, self, options)
+            call = _read(door, self, options, spoken)
 
             def invoke(body: Any) -> Any:
-                with call.running(body) as sent:
+                with _sending(call, self, options, body) as sent:
                     return send(cast_to, sent, *args, **kwargs)
 
             return run(guarded(call.exchange, invoke), perform)
@@ -81,10 +66,10 @@ def patch_stainless(module: ModuleType, package: str, patches: Patches, door: Do
             send = original.__get__(self, type(self))
             if not door.active() or _is_running(options):
                 return await send(cast_to, options, *args, **kwargs)
-            call = _LogicalCall(door, self, options)
+            call = _read(door, self, options, spoken)
 
             async def invoke(body: Any) -> Any:
-                with call.running(body) as sent:
+                with _sending(call, self, options, body) as sent:
                     return await send(cast_to, sent, *args, **kwargs)
 
             return await arun(guarded(call.exchange, invoke), aperform)
@@ -97,7 +82,7 @@ def patch_stainless(module: ModuleType, package: str, patches: Patches, door: Do
             running = _running.get()
             # A call may make others on the way, for a token say: only requests of its own client are its own.
             if running is not None and running.client is self and door.active():
-                request.extensions = {**request.extensions, TAG: running.attempt()}
+                request.extensions = {**request.extensions, TAG: Attempt(running.call)}
             return request
 
         return _build_request
@@ -113,77 +98,30 @@ def _is_running(options: Any) -> bool:
     return running is not None and running.options is options
 
 
-class _LogicalCall:
-    """One call of an SDK: read from its options, and its options again with what the guard made of it."""
+@contextmanager
+def _sending(call: LogicalCall, client: Any, options: Any, body: Any) -> Iterator[Any]:
+    """The options to give the SDK, while what its client builds and sends belongs to this call."""
+    body = call.outgoing(body)
+    sent = options if body is call.body else _with_body(options, body)
+    token = _running.set(_Running(client, sent, call))
+    try:
+        with call.attached():
+            yield sent
+    finally:
+        _running.reset(token)
 
-    def __init__(self, door: Door, client: Any, options: Any) -> None:
-        self._door, self._client, self._options = door, client, options
-        self._origin, path = _destination(client, options.url)
-        codec = codec_for_path(path)
-        self._body = None
-        if codec is not None:
-            try:
-                self._body = _wire_body(options)
-            except UnreadableError:
-                if door.policy.strict:
-                    raise
-                codec = None
-        caller = current_context()
-        call = read_call(
-            provider=provider_name(self._origin),
-            method=str(options.method).upper(),
-            path=path.partition("?")[0],
-            codec=codec,
-            body=self._body,
-            caller=caller,
-            model=deployment_of(self._origin, path),
-        )
-        self._route = choose(self._origin, call.model, door.settings, caller)
-        if self._route is not None and self._route.embedded and not self._taken(call.model):
-            self._route = None
-        server = self._origin
-        if self._route is not None and not self._route.embedded:
-            server = Origin.of(self._route.base_url)
-        self.exchange = open_exchange(call, door.policy, server=server.host, port=server.port)
-        if self._route is not None:
-            self.exchange.recorder.annotate("gateway", self._route.dialect)
 
-    @contextmanager
-    def running(self, body: Any) -> Iterator[Any]:
-        """The options to give the SDK, while what it builds and sends belongs to this call."""
-        route = self._route
-        if route is not None and route.model is not None and isinstance(body, Mapping):
-            body = {**body, "model": route.model}
-        sent = self._options if body is self._body else _with_body(self._options, body)
-        token = _running.set(_Running(self._client, sent, self._attempt))
-        try:
-            with self.exchange.recorder.attached():
-                yield sent
-        except HighflameError:
-            raise
-        except Exception as error:
-            if route is not None and not route.embedded:
-                error.add_note(
-                    f"This call went to the {route.dialect} gateway at {route.base_url} (highflame_middleware)"
-                )
-            raise
-        finally:
-            _running.reset(token)
-
-    def _taken(self, model: str | None) -> bool:
-        """Whether a provider of the gateway in this process is meant; else the client's own way is as good."""
-        gateway = self._door.gateway
-        given = (self._options.headers, self._client.default_headers)
-        named = any(
-            isinstance(name, str) and name.lower() == PROVIDER_HEADER
-            for headers in given
-            if isinstance(headers, Mapping)
-            for name in headers
-        )
-        return gateway is not None and (named or gateway.takes(model))
-
-    def _attempt(self) -> Attempt:
-        return Attempt(self.exchange, self._origin, self._route, self._door.inside)
+def _read(door: Door, client: Any, options: Any, spoken: str) -> LogicalCall:
+    origin, path = _destination(client, options.url)
+    return LogicalCall(
+        door,
+        spoken=spoken,
+        origin=origin,
+        method=str(options.method).upper(),
+        path=path,
+        read_body=partial(_wire_body, options),
+        headers=(options.headers, client.default_headers),
+    )
 
 
 def _destination(client: Any, url: str) -> tuple[Origin, str]:

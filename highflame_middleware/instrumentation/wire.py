@@ -16,61 +16,43 @@ from typing import Any
 
 from ..bodies import AsyncGuardedBody, GuardedBody
 from ..exchange import GUARDED, Exchange
-from ..route import Origin, Route, place
 from ..screens import Screen, screen_for
-from ..telemetry import trace_headers
+from .logical import LogicalCall
 from .patches import Patches
 
 __all__ = ["TAG", "Attempt", "patch_wire"]
 
 TAG = "highflame.attempt"
 # Headers that may hold a credential meant for the gateway: a redirect must not take them to another host.
-_CREDENTIALS = ("authorization", "api-key")
+_CREDENTIALS = ("authorization", "api-key", "x-api-key", "x-goog-api-key")
 
 
 class Attempt:
-    """One attempt at a call: where it goes, and whether its request has been readdressed already.
+    """One attempt at a call: where it goes, and whether its request has been readdressed already."""
 
-    ``inside`` gives the clients, blocking and asynchronous, that reach the
-    gateway in this process; None where there is none.
-    """
+    __slots__ = ("_sent_to", "call")
 
-    __slots__ = ("_sent_to", "exchange", "inside", "origin", "route")
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        origin: Origin,
-        route: Route | None,
-        inside: Callable[[ModuleType], tuple[Any, Any]] | None = None,
-    ) -> None:
-        self.exchange, self.origin, self.route, self.inside = exchange, origin, route, inside
+    def __init__(self, call: LogicalCall) -> None:
+        self.call = call
         self._sent_to: tuple[str, str, int | None] | None = None
 
     def address(self, request: Any) -> None:
         """Point a request at the gateway; where a redirect has left the gateway, take our headers off again."""
-        route = self.route
-        if route is None:
-            return
         if self._sent_to is not None:
-            if _authority(request.url) != self._sent_to:
+            route = self.call.route
+            if route is not None and _authority(request.url) != self._sent_to:
                 for name in (*route.headers, *_CREDENTIALS):
                     request.headers.pop(name, None)
             return
-        raw_path = request.url.raw_path.decode("ascii")
-        request.url = type(request.url)(place(route, self.origin, raw_path))
+        address = self.call.address(request.url.raw_path.decode("ascii"))
+        if address is None:
+            return
+        request.url = type(request.url)(address.url)
         request.headers["host"] = request.url.netloc.decode("ascii")
-        for name in route.dropped:
+        for name in address.dropped:
             request.headers.pop(name, None)
-        request.headers.update(route.headers)
-        request.headers.update(trace_headers(self.exchange.recorder.span))
+        request.headers.update(address.headers)
         self._sent_to = _authority(request.url)
-
-    def senders(self, module: ModuleType, client: Any) -> tuple[Any, Any]:
-        """What sends the request, blocking and not: the caller's client, or ours into the gateway here."""
-        if self.route is not None and self.route.embedded and self.inside is not None:
-            return self.inside(module)
-        return client, client
 
 
 def patch_wire(module: ModuleType, patches: Patches, active: Callable[[], bool]) -> None:
@@ -83,8 +65,8 @@ def patch_wire(module: ModuleType, patches: Patches, active: Callable[[], bool])
                 return original(self, request)
             attempt.address(request)
             with _untagged(request):
-                response = original(attempt.senders(module, self)[0], request)
-            return _guard(module, attempt.exchange, response)
+                response = original(attempt.call.senders(module, self)[0], request)
+            return _guard(module, attempt.call.exchange, response)
 
         return _send_single_request
 
@@ -95,8 +77,8 @@ def patch_wire(module: ModuleType, patches: Patches, active: Callable[[], bool])
                 return await original(self, request)
             attempt.address(request)
             with _untagged(request):
-                response = await original(attempt.senders(module, self)[1], request)
-            return _aguard(module, attempt.exchange, response)
+                response = await original(attempt.call.senders(module, self)[1], request)
+            return _aguard(module, attempt.call.exchange, response)
 
         return _send_single_request
 
