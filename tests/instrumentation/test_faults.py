@@ -25,7 +25,7 @@ from highflame_middleware import (
 )
 from highflame_middleware.instrumentation import Instrumentation
 from highflame_middleware.testing import CapturedSpans, FakeGuard
-from tests.instrumentation.seam_cases import MESSAGES, speaking
+from tests.instrumentation.kits.openai import MESSAGES, speaking
 from tests.servers import Answer, Server, chunk, events, json_answer, stream_answer
 
 Start = Callable[..., Instrumentation]

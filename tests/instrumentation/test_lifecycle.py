@@ -16,7 +16,7 @@ import pytest
 from highflame_middleware import ConfigError, Gateway, Mode, Settings, instrument, uninstrument
 from highflame_middleware.instrumentation import Instrumentation, installation
 from highflame_middleware.testing import FakeGuard, ScriptedProvider
-from tests.instrumentation.seam_cases import MESSAGES, speaking
+from tests.instrumentation.kits.openai import MESSAGES, speaking
 from tests.servers import Server
 
 Start = Callable[..., Instrumentation]

@@ -1,4 +1,4 @@
-"""The OpenAI seam: however the SDK is called, the gateway is reached, guarded, recorded once; not the provider."""
+"""The OpenAI seam beyond the table: Azure, retries, redirects, headers, credentials, custom clients."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pytest
 from highflame_middleware import BlockedError, Settings, context, instrument
 from highflame_middleware.instrumentation import Instrumentation
 from highflame_middleware.testing import CapturedSpans, FakeGuard
-from tests.instrumentation.seam_cases import CASES, GUARDED, MESSAGES, Case, afinish, finish, speaking
+from tests.instrumentation.kits import Case
+from tests.instrumentation.kits.openai import CASES, KIT, MESSAGES, speaking
 from tests.servers import Answer, Server, json_answer
 
 Start = Callable[..., Instrumentation]
 
 
 def make(kind: str, server: Server, **options: Any) -> Any:
-    cls = openai.AsyncOpenAI if kind == "async" else openai.OpenAI
-    return cls(**{"api_key": "sk-provider", "base_url": f"{server.url}/v1", "max_retries": 0, **options})
+    return KIT.make(kind, server.url, **options)
 
 
 def make_azure(kind: str, server: Server, **options: Any) -> Any:
@@ -31,16 +31,7 @@ def make_azure(kind: str, server: Server, **options: Any) -> Any:
 
 
 def perform(kind: str, client: Any, case: Case) -> Any:
-    """Make a case's call with a client of its kind, read it to its end, and close the client."""
-    if kind == "sync":
-        with client:
-            return finish(case.call(client))
-
-    async def call() -> Any:
-        async with client:
-            return await afinish(case.call(client))
-
-    return asyncio.run(call())
+    return KIT.perform(kind, client, case)
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine method 'aclose':RuntimeWarning")
@@ -49,65 +40,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:coroutine method 'aclose':Runtim
 @pytest.fixture(params=["sync", "async"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.mark.parametrize("when", ["client before", "client after"])
-@pytest.mark.parametrize("name", CASES)
-def test_every_call_goes_to_the_gateway(
-    name: str,
-    when: str,
-    kind: str,
-    provider: Server,
-    gateway: Server,
-    routed: Start,
-    highflame_spans: CapturedSpans,
-) -> None:
-    case = CASES[name]
-    if not case.possible:
-        pytest.skip(f"openai {openai.__version__} has no {case.needs}")
-    gateway.respond = speaking()
-    guard = FakeGuard(redact=["SECRET"])
-    client = make(kind, provider) if when == "client before" else None
-    routed(guard=guard)
-    result = perform(kind, client or make(kind, provider), case)
-    assert provider.log == []
-    assert len(gateway.log) == 1
-    assert gateway.log[0].path.startswith("/v1/")
-    assert b"SECRET" not in gateway.log[0].body
-    assert len(highflame_spans.finished) == 1, "one record a call"
-    if case.text is not None:
-        assert "SECRET" not in case.text(result)
-        assert "[redacted]" in case.text(result)
-
-
-@pytest.mark.parametrize("name", GUARDED)
-def test_a_denied_prompt_never_leaves(
-    name: str, kind: str, provider: Server, gateway: Server, routed: Start
-) -> None:
-    case = CASES[name]
-    if not case.possible:
-        pytest.skip(f"openai {openai.__version__} has no {case.needs}")
-    routed(guard=FakeGuard(deny=["SECRET"]))
-    with pytest.raises(BlockedError) as caught:
-        perform(kind, make(kind, provider), case)
-    assert caught.value.stage.label == "prompt"
-    assert provider.log == []
-    assert gateway.log == []
-
-
-@pytest.mark.parametrize("name", GUARDED)
-def test_a_denied_reply_never_arrives(
-    name: str, kind: str, provider: Server, gateway: Server, routed: Start
-) -> None:
-    case = CASES[name]
-    if not case.possible:
-        pytest.skip(f"openai {openai.__version__} has no {case.needs}")
-    gateway.respond = speaking(["All is ", "OUT."])
-    routed(guard=FakeGuard(deny=["OUT"]))
-    with pytest.raises(BlockedError) as caught:
-        perform(kind, make(kind, provider, max_retries=2), case)
-    assert caught.value.stage.label == "response"
-    assert len(gateway.log) == 1, "a verdict is not retried"
 
 
 def test_resources_cached_before(provider: Server, gateway: Server, routed: Start) -> None:

@@ -15,7 +15,7 @@ from highflame_middleware import instrument, uninstrument
 from highflame_middleware.instrumentation import Instrumentation
 from highflame_middleware.instrumentation.patches import Patches
 from highflame_middleware.testing import FakeGuard
-from tests.instrumentation.seam_cases import MESSAGES, speaking
+from tests.instrumentation.kits.openai import MESSAGES, speaking
 from tests.servers import Server
 
 Start = Callable[..., Instrumentation]

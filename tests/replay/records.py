@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from highflame_middleware.codecs import codec_for_path
 
@@ -35,14 +35,9 @@ class Record:
 
     @property
     def codec(self) -> str | None:
-        """The format, where this library has a codec for it and the SDK a method that posts it."""
+        """The format, where this library has a codec for it."""
         found = codec_for_path(urlsplit(self.url).path)
-        posted = self.operation in ("chat/completions", "responses", "completions", "embeddings")
-        return found.name if found is not None and posted and isinstance(self.body, dict) else None
-
-    @property
-    def api_version(self) -> str:
-        return parse_qs(urlsplit(self.url).query).get("api-version", ["2024-06-01"])[0]
+        return found.name if found is not None and isinstance(self.body, dict) else None
 
 
 def folder() -> Path:

@@ -13,12 +13,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import openai
-
 from highflame_middleware import Gateway, Mode, Settings, instrument
+from tests.replay.players import Observed, Player, installed_players
 from tests.replay.records import Record, folder, read_folder
 from tests.servers import Answer, Seen, Server, running
 
@@ -28,21 +26,11 @@ INDEX = "x-replay-index"
 SETUPS = ("direct, no guard", "direct, monitor", "gateway, no guard", "gateway, monitor")
 
 
-@dataclass
-class Observed:
-    """What a caller got: the decoded bytes, the parsed objects, or the error; and what the provider was sent."""
-
-    content: bytes = b""
-    parsed: Any = None
-    error: tuple[str, Any, Any] | None = None
-    sent: Any = None
-
-
 class Replay:
-    """A replaying provider, and clients of it."""
+    """A replaying provider, and the calls of one player to it."""
 
-    def __init__(self, records: list[Record], server: Server) -> None:
-        self.records = records
+    def __init__(self, player: Player, records: list[Record], server: Server) -> None:
+        self.player, self.records = player, records
         self._server = server
         server.respond = self._respond
 
@@ -71,18 +59,10 @@ class Replay:
 
     def _blocking(self) -> list[Observed]:
         out = []
-        with openai.OpenAI(**self._options()) as plain, openai.AzureOpenAI(**self._azure_options()) as azure:
+        with self.player.clients(self._server.url) as clients:
             for index, record in enumerate(self.records):
-                resource = _resource(azure if _is_azure(record) else plain, record)
-                arguments = _arguments(record, index)
                 try:
-                    if record.stream:
-                        with resource.with_streaming_response.create(**arguments) as response:
-                            content = b"".join(response.iter_bytes())
-                        got = Observed(content, [_parsed(item) for item in resource.create(**arguments)])
-                    else:
-                        raw = resource.with_raw_response.create(**arguments)
-                        got = Observed(raw.content, _parsed(raw.parse()))
+                    got = self.player.play(clients, record, {INDEX: str(index)})
                 except Exception as error:
                     got = Observed(error=_seen_error(error))
                 out.append(self._noted(got))
@@ -90,33 +70,17 @@ class Replay:
 
     async def _awaited(self) -> list[Observed]:
         out = []
-        plain, azure = openai.AsyncOpenAI(**self._options()), openai.AsyncAzureOpenAI(**self._azure_options())
-        async with plain, azure:
+        async with self.player.aclients(self._server.url) as clients:
             for index, record in enumerate(self.records):
-                resource = _resource(azure if _is_azure(record) else plain, record)
-                arguments = _arguments(record, index)
                 try:
-                    if record.stream:
-                        async with resource.with_streaming_response.create(**arguments) as response:
-                            content = b"".join([chunk async for chunk in response.iter_bytes()])
-                        items = [_parsed(item) async for item in await resource.create(**arguments)]
-                        got = Observed(content, items)
-                    else:
-                        raw = await resource.with_raw_response.create(**arguments)
-                        got = Observed(raw.content, _parsed(raw.parse()))
+                    got = await self.player.aplay(clients, record, {INDEX: str(index)})
                 except Exception as error:
                     got = Observed(error=_seen_error(error))
                 out.append(self._noted(got))
         return out
 
-    def _options(self) -> dict[str, Any]:
-        return {"api_key": "k", "max_retries": 0, "base_url": f"{self._server.url}/v1"}
-
-    def _azure_options(self) -> dict[str, Any]:
-        return {"api_key": "k", "max_retries": 0, "azure_endpoint": self._server.url, "api_version": "2024-06-01"}
-
     def _noted(self, observed: Observed) -> Observed:
-        observed.sent = [seen.json for seen in self._server.log]
+        observed.sent = [seen.body for seen in self._server.log]
         self._server.log.clear()
         return observed
 
@@ -143,42 +107,6 @@ def _split(record: Record, index: int) -> Iterator[bytes]:
         yield content
 
 
-def _is_azure(record: Record) -> bool:
-    return record.provider == "azure-openai"
-
-
-_RESOURCES: dict[str, Callable[[Any], Any]] = {
-    "chat/completions": lambda client: client.chat.completions,
-    "completions": lambda client: client.completions,
-    "embeddings": lambda client: client.embeddings,
-    "responses": lambda client: client.responses,
-}
-# What the SDK's methods want by name, and what stands in where a recording has it not.
-_REQUIRED: dict[str, dict[str, Any]] = {
-    "chat/completions": {"model": "m", "messages": []},
-    "completions": {"model": "m", "prompt": ""},
-    "embeddings": {"model": "m", "input": ""},
-    "responses": {"model": "m", "input": ""},
-}
-
-
-def _resource(client: Any, record: Record) -> Any:
-    return _RESOURCES[record.operation](client)
-
-
-def _arguments(record: Record, index: int) -> dict[str, Any]:
-    body = dict(record.body)
-    named = {name: body.pop(name, absent) for name, absent in _REQUIRED[record.operation].items()}
-    if record.stream:
-        named["stream"] = True
-        body.pop("stream", None)
-    return {**named, "extra_body": body, "extra_headers": {INDEX: str(index)}}
-
-
-def _parsed(value: Any) -> Any:
-    return value.model_dump(warnings=False) if hasattr(value, "model_dump") else value
-
-
 def _seen_error(error: Exception) -> tuple[str, Any, Any]:
     return type(error).__name__, getattr(error, "status_code", None), getattr(error, "body", str(error))
 
@@ -194,17 +122,30 @@ def compare(bare: Observed, other: Observed) -> str:
     return "" if other.sent == bare.sent else "another request was sent"
 
 
-def replay_all(records: Iterable[Record], report: Callable[[Record, str, str, str], None]) -> None:
-    """Replay records through every setup; ``report(record, kind, setup, difference)`` for each comparison."""
-    chosen = [record for record in records if record.codec is not None]
-    with running() as server:
-        replay = Replay(chosen, server)
-        for kind in ("sync", "async"):
-            bare = replay.observe(kind)
-            for setup in SETUPS:
-                with replay.set_up(setup):
-                    for record, expected, got in zip(chosen, bare, replay.observe(kind), strict=True):
-                        report(record, kind, setup, compare(expected, got))
+def replay_all(
+    records: Iterable[Record], report: Callable[[Player, Record, str, str, str], None]
+) -> list[tuple[Player, Record]]:
+    """Replay records through every setup, each with the SDK that makes such calls.
+
+    ``report(player, record, kind, setup, difference)`` is called for each
+    comparison. Gives which record was replayed with which SDK.
+    """
+    records = list(records)
+    replayed = []
+    for player in installed_players():
+        chosen = [record for record in records if player.takes(record)]
+        if not chosen:
+            continue
+        replayed += [(player, record) for record in chosen]
+        with running() as server:
+            replay = Replay(player, chosen, server)
+            for kind in ("sync", "async"):
+                bare = replay.observe(kind)
+                for setup in SETUPS:
+                    with replay.set_up(setup):
+                        for record, expected, got in zip(chosen, bare, replay.observe(kind), strict=True):
+                            report(player, record, kind, setup, compare(expected, got))
+    return replayed
 
 
 def main() -> int:
@@ -214,23 +155,24 @@ def main() -> int:
         print(f"no recorded traffic at {path}: set TRAFFIC_DIR to a folder of *.jsonl.gz")
         return 1
     records = list(read_folder(path))
-    counts: Counter[tuple[str, str, str]] = Counter()
+    counts: Counter[tuple[str, str, str, str]] = Counter()
     differences: list[str] = []
 
-    def report(record: Record, kind: str, setup: str, difference: str) -> None:
-        counts[record.provider, record.operation, "differs" if difference else "identical"] += 1
+    def report(player: Player, record: Record, kind: str, setup: str, difference: str) -> None:
+        outcome = "differs" if difference else "identical"
+        counts[record.provider, record.operation, player.sdk, outcome] += 1
         if difference:
-            differences.append(f"{record.source} {kind} {setup}: {difference}")
+            differences.append(f"{record.source} {player.sdk} {kind} {setup}: {difference}")
 
+    replayed = replay_all(records, report)
+    taken = {id(record) for _, record in replayed}
     for record in records:
-        if record.codec is None:
-            counts[record.provider, record.operation, "no codec"] += 1
-    replay_all(records, report)
-    replayed = sum(record.codec is not None for record in records)
-    for (provider, operation, outcome), count in sorted(counts.items()):
-        print(f"{provider:14} {operation:40} {outcome:10} {count:6}")
+        if id(record) not in taken:
+            counts[record.provider, record.operation, "", "no codec" if record.codec is None else "no SDK"] += 1
+    for (provider, operation, sdk, outcome), count in sorted(counts.items()):
+        print(f"{provider:14} {operation:40.40} {sdk:14} {outcome:10} {count:6}")
     ways = 2 * len(SETUPS)
-    print(f"\n{len(records)} records, {replayed} replayed in {ways} ways each: {len(differences)} differences")
+    print(f"\n{len(records)} records, {len(taken)} replayed in {ways} ways each: {len(differences)} differences")
     for line in differences[:40]:
         print(f"  {line}")
     return 1 if differences else 0

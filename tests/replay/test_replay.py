@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from tests.replay.corpus import corpus
+from tests.replay.players import Player
 from tests.replay.records import Record, folder, read_folder
 from tests.replay.replaying import SETUPS, replay_all
 
@@ -18,10 +19,10 @@ def replay(records: list[Record]) -> tuple[Counter[tuple[str, str]], list[str]]:
     counts: Counter[tuple[str, str]] = Counter()
     differences: list[str] = []
 
-    def report(record: Record, kind: str, setup: str, difference: str) -> None:
+    def report(player: Player, record: Record, kind: str, setup: str, difference: str) -> None:
         counts[kind, setup] += 1
         if difference:
-            differences.append(f"{record.source} ({kind}, {setup}): {difference}")
+            differences.append(f"{record.source} ({player.sdk}, {kind}, {setup}): {difference}")
 
     replay_all(records, report)
     return counts, differences

@@ -1,40 +1,25 @@
-"""The ways of calling the OpenAI SDK, once each; what a case returns is read to its end by `finish`."""
+"""The ways of calling the OpenAI SDK, once each."""
 
 from __future__ import annotations
 
-import inspect
 import io
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import openai
 
+from tests.instrumentation.kits import PIECES, Case, Kit
 from tests.servers import Answer, Respond, Seen, scripted
 
+__all__ = ["CASES", "GUARDED", "KIT", "MESSAGES", "make", "speaking"]
+
 MESSAGES: Any = [{"role": "user", "content": "Tell me the SECRET."}]
-SPOKEN = "The SECRET is out."
-PIECES = ["The SEC", "RET is", " out."]
 
 
-@dataclass(frozen=True)
-class Case:
-    """``call`` starts the call; ``text`` reads what the caller got, where the reply holds text to guard."""
-
-    call: Callable[[Any], Any]
-    text: Callable[[Any], str] | None = None
-    needs: str = ""
-
-    @property
-    def possible(self) -> bool:
-        """Whether the installed version has this way of calling."""
-        target: Any = openai.OpenAI(api_key="x")
-        for name in filter(None, self.needs.split(".")):
-            target = getattr(target, name, None)
-            if target is None:
-                return False
-        return True
+def make(kind: str, url: str, **options: Any) -> Any:
+    """A client of a kind."""
+    cls = openai.AsyncOpenAI if kind == "async" else openai.OpenAI
+    return cls(**{"api_key": "sk-provider", "base_url": f"{url}/v1", "max_retries": 0, **options})
 
 
 def _chat(choice: int = 0) -> Callable[[Any], str]:
@@ -136,19 +121,4 @@ def speaking(streamed: list[str] | None = None) -> Respond:
     return respond
 
 
-def finish(value: Any) -> Any:
-    """Read a blocking call's result to its end."""
-    if isinstance(value, AbstractContextManager) and not hasattr(value, "response"):
-        with value as entered:
-            return list(entered)
-    return list(value) if isinstance(value, openai.Stream) else value
-
-
-async def afinish(value: Any) -> Any:
-    """Read an asynchronous call's result to its end."""
-    if inspect.isawaitable(value):
-        value = await value
-    if isinstance(value, AbstractAsyncContextManager) and not hasattr(value, "response"):
-        async with value as entered:
-            return [item async for item in entered]
-    return [item async for item in value] if isinstance(value, openai.AsyncStream) else value
+KIT = Kit(sdk="openai", make=make, cases=CASES, speaking=speaking, retrying={"max_retries": 2})
