@@ -9,16 +9,26 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from .drivers import aperform, perform
 from .exchange import Exchange
 from .flow import Flow, arun, run
-from .screens import Screen
+from .screens import EventScreen, Screen
 
-__all__ = ["AmbiguousError", "AsyncGuardedBody", "GuardedBody", "internal_fault", "unambiguous"]
+__all__ = [
+    "AmbiguousError",
+    "AsyncGuardedBody",
+    "AsyncGuardedEvents",
+    "EventForm",
+    "GuardedBody",
+    "GuardedEvents",
+    "internal_fault",
+    "unambiguous",
+]
 
 _log = logging.getLogger("highflame_middleware")
 
@@ -62,6 +72,9 @@ class _Tap:
         out = yield from self._looked_at(chunk)
         if chunk is None and self.screen.stopped is None:
             self.end(None)
+        elif isinstance(self.screen, EventScreen) and self.screen.concluded and self.screen.stopped is None:
+            # Not all readers go on from here to the end of the bytes, or close them.
+            self.exchange.close()
         return out
 
     def _looked_at(self, chunk: bytes | None) -> Flow[bytes]:
@@ -114,12 +127,21 @@ class GuardedBody:
         self, source: Iterator[bytes], close: Callable[[], None], exchange: Exchange, screen: Screen
     ) -> None:
         self._source, self._close_source = source, close
+        self._ahead = b""
         self._tap = _Tap(exchange, screen)
+        exchange.body = self
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
+    def prime(self) -> None:
+        """Read up to the first bytes that may be handed on, before anybody asks for them."""
+        self._ahead = next(self, b"")
+
     def __next__(self) -> bytes:
+        if self._ahead:
+            ahead, self._ahead = self._ahead, b""
+            return ahead
         tap = self._tap
         while not tap.ended:
             if tap.halting():
@@ -160,12 +182,21 @@ class AsyncGuardedBody:
         screen: Screen,
     ) -> None:
         self._source, self._close_source = source, aclose
+        self._ahead = b""
         self._tap = _Tap(exchange, screen)
+        exchange.body = self
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
+    async def prime(self) -> None:
+        """Read up to the first bytes that may be handed on, before anybody asks for them."""
+        self._ahead = await anext(self, b"")
+
     async def __anext__(self) -> bytes:
+        if self._ahead:
+            ahead, self._ahead = self._ahead, b""
+            return ahead
         tap = self._tap
         while not tap.ended:
             if tap.halting():
@@ -186,7 +217,170 @@ class AsyncGuardedBody:
 
     async def aclose(self) -> None:
         """Leave the body; what was held back is dropped, the upstream is closed at once."""
+        self.leave()
+        await self._close_source()
+
+    def leave(self) -> None:
+        """Leave the body to a reader that closes the upstream by itself."""
         self._tap.leave()
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self._tap.leave()
+
+
+class EventForm(NamedTuple):
+    """How an SDK's events are bytes to be judged: ``read`` one, and ``write`` one again with other bytes."""
+
+    read: Callable[[Any], bytes]
+    write: Callable[[Any, bytes], Any]
+
+
+class _EventTap(_Tap):
+    """The same for readers that are handed events, each an object of their SDK's: one may be told to wait."""
+
+    __slots__ = ("_form", "_waiting", "events")
+
+    def __init__(self, exchange: Exchange, screen: EventScreen, form: EventForm) -> None:
+        super().__init__(exchange, screen)
+        self.events = screen
+        self._form = form
+        self._waiting: deque[tuple[Any, bytes]] = deque()
+
+    def take(self, event: Any) -> Flow[list[Any]]:
+        """The events to hand on after one, in the order they came."""
+        raw = self._form.read(event)
+        self._waiting.append((event, raw))
+        try:
+            return self._released((yield from self.events.advance(raw)) if self._looking else [raw])
+        except Exception as error:
+            if self.exchange.policy.holds:
+                raise
+            self._looking = False
+            internal_fault(error, "reading a reply")
+            return self._released([raw])
+
+    def finish(self) -> Flow[list[Any]]:
+        """The events to hand on after the last one."""
+        out: list[bytes] = []
+        if self._looking:
+            try:
+                out = yield from self.events.conclude()
+            except Exception as error:
+                if self.exchange.policy.holds:
+                    raise
+                internal_fault(error, "reading a reply")
+        if self.screen.stopped is None:
+            self.end(None)
+        return self._released(out)
+
+    def _released(self, out: list[bytes]) -> list[Any]:
+        """Events leave in the order they came, each as it came unless its bytes are others now."""
+        events = []
+        for changed in out:
+            if self._waiting:
+                event, raw = self._waiting.popleft()
+                events.append(event if changed == raw else self._form.write(event, changed))
+        return events
+
+
+# After the last event of a source.
+_END = object()
+
+
+class GuardedEvents:
+    """A reply's events for blocking readers: an iterator with `close`."""
+
+    def __init__(
+        self,
+        source: Iterator[Any],
+        close: Callable[[], None],
+        exchange: Exchange,
+        screen: EventScreen,
+        form: EventForm,
+    ) -> None:
+        self._source, self._close_source = source, close
+        self._tap = _EventTap(exchange, screen, form)
+        self._ready: deque[Any] = deque()
+        exchange.body = self
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        tap = self._tap
+        while not self._ready:
+            if tap.ended:
+                raise StopIteration
+            if tap.halting():
+                self._close_source()
+                tap.halt()
+                continue
+            try:
+                event = next(self._source, _END)
+                self._ready += run(tap.take(event) if event is not _END else tap.finish(), perform)
+            except BaseException as error:
+                tap.end(error)
+                self._close_source()
+                raise
+            if tap.halting():
+                self._close_source()
+        return self._ready.popleft()
+
+    def close(self) -> None:
+        """Leave the reply; what was held back is dropped, the upstream is closed at once."""
+        self._tap.leave()
+        self._ready.clear()
+        self._close_source()
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self._tap.leave()
+
+
+class AsyncGuardedEvents:
+    """A reply's events for asynchronous readers: an asynchronous iterator with `aclose`."""
+
+    def __init__(
+        self,
+        source: AsyncIterator[Any],
+        aclose: Callable[[], Awaitable[None]],
+        exchange: Exchange,
+        screen: EventScreen,
+        form: EventForm,
+    ) -> None:
+        self._source, self._close_source = source, aclose
+        self._tap = _EventTap(exchange, screen, form)
+        self._ready: deque[Any] = deque()
+        exchange.body = self
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        tap = self._tap
+        while not self._ready:
+            if tap.ended:
+                raise StopAsyncIteration
+            if tap.halting():
+                await self._close_source()
+                tap.halt()
+                continue
+            try:
+                event = await anext(self._source, _END)
+                self._ready += await arun(tap.take(event) if event is not _END else tap.finish(), aperform)
+            except BaseException as error:
+                tap.end(error)
+                await self._close_source()
+                raise
+            if tap.halting():
+                await self._close_source()
+        return self._ready.popleft()
+
+    async def aclose(self) -> None:
+        """Leave the reply; what was held back is dropped, the upstream is closed at once."""
+        self._tap.leave()
+        self._ready.clear()
         await self._close_source()
 
     def __del__(self) -> None:

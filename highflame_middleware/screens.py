@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
@@ -67,6 +67,10 @@ def screen_for(exchange: Exchange, *, status: int, content_type: str | None, cod
         return EventScreen(exchange, codec, framing)
     if kind == "application/json" or kind.endswith("+json"):
         return JsonScreen(exchange, codec)
+    if kind in codec.plain:
+        return JsonScreen(exchange, codec, plain=True)
+    if kind.startswith(codec.media):
+        return None
     error = _unread(
         exchange,
         f"The reply is {kind}, where {codec.name} answers in JSON or events: it could not be guarded. "
@@ -85,11 +89,17 @@ def _unread(exchange: Exchange, why: str) -> UnreadableError | None:
 
 
 class JsonScreen:
-    """A reply in one piece: held until it is whole, read, judged, and edited where the guard says so."""
+    """A reply in one piece: held until it is whole, read, judged, and edited where the guard says so.
 
-    def __init__(self, exchange: Exchange, codec: Codec) -> None:
+    A ``plain`` one is all text, and read as if it stood there as a JSON string.
+    """
+
+    def __init__(self, exchange: Exchange, codec: Codec, *, plain: bool = False) -> None:
         self.stopped: HighflameError | None = None
         self._exchange, self._codec = exchange, codec
+        self._kind = "UTF-8" if plain else "JSON"
+        self._parse: Callable[[bytes], Any] = bytes.decode if plain else json.loads
+        self._dump: Callable[[Any], bytes] = _encode if plain else dump_json
         self._holds = exchange.policy.holds
         self._body = bytearray()
         self._overflowed = False
@@ -113,9 +123,9 @@ class JsonScreen:
             return b""
         raw = bytes(self._body)
         try:
-            body = json.loads(raw)
+            body = self._parse(raw)
         except (ValueError, RecursionError):
-            return self._give_up("is not JSON, though it says so")
+            return self._give_up(f"is not {self._kind}, though it says so")
         read = self._codec.read_reply(body)
         self._exchange.recorder.summarise(read.summary)
         rulings = yield from judge(self._exchange, read.texts)
@@ -130,7 +140,7 @@ class JsonScreen:
             if ruling.text is not None
         ]
         try:
-            return dump_json(rewrite(body, edits_of(edits))) if edits else raw
+            return self._dump(rewrite(body, edits_of(edits))) if edits else raw
         except RecursionError:
             return self._give_up("is nested too deeply to be written again")
 
@@ -143,6 +153,10 @@ class JsonScreen:
             self._exchange, f"The reply to {self._exchange.call.path} {why}: it could not be guarded"
         )
         return bytes(self._body) if self._holds and self.stopped is None else b""
+
+
+def _encode(text: Any) -> bytes:
+    return str(text).encode("utf-8", "replace")
 
 
 class _UnreadableScreen:
@@ -169,6 +183,8 @@ class EventScreen:
 
     def __init__(self, exchange: Exchange, codec: Codec, framing: Framing) -> None:
         self.stopped: HighflameError | None = None
+        # Whether the reply has said that it ends here, whatever bytes are still to come.
+        self.concluded = False
         self._exchange, self._codec, self._framing = exchange, codec, framing
         self._guards = exchange.policy.guard is not None
         self._holds = exchange.policy.holds
@@ -180,6 +196,7 @@ class EventScreen:
         self._written = 0
         self._judged: dict[_Said, str] = {}
         self._blind = False
+        self._untold = True
         self._unread = False
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
@@ -219,11 +236,19 @@ class EventScreen:
     def refusal(self, error: HighflameError) -> bytes:
         return self._framing.write_error(*self._codec.fail(str(error), "highflame_blocked"))
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is held, and no text is open: what comes next may as well be the beginning."""
+        return self.stopped is None and not self._queue and not self._channels and not self._splitter.pending
+
     def _ended(self) -> bool:
         return self.stopped is not None
 
     def _take(self, raw: bytes) -> Flow[None]:
         """Read one event and have what it says judged."""
+        if not self._guards:
+            self._look_at(raw)
+            return
         held = _Held(raw)
         if self._holds:
             self._queue.append(held)
@@ -233,8 +258,6 @@ class EventScreen:
             return
         if read.summary is not None:
             self._exchange.recorder.summarise(read.summary)
-        if not self._guards:
-            return
         for text in read.texts:
             if text.channel is not None:
                 yield from self._extend(text, text.channel, held)
@@ -243,6 +266,16 @@ class EventScreen:
         if read.terminal:
             yield from self._close_channels(())
         yield from self._repeat([text for text in read.texts if text.channel is None], held)
+        self.concluded = self.concluded or read.terminal
+
+    def _look_at(self, raw: bytes) -> None:
+        """What an event says of the reply, for telemetry alone: parsing each piece of text would be in vain."""
+        telling = self._codec.telling
+        if telling is None or self._untold or telling.search(raw):
+            read = self._read(_Held(raw))
+            if read is not None and read.summary is not None:
+                self._untold = False
+                self._exchange.recorder.summarise(read.summary)
 
     def _read(self, held: _Held) -> EventRead | None:
         try:

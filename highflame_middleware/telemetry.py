@@ -29,7 +29,15 @@ from .guard.verdict import DecisionEvent
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer, TracerProvider
 
-__all__ = ["CallFacts", "Recorder", "parent_of", "trace_headers", "use_tracer_provider"]
+__all__ = [
+    "CallFacts",
+    "Recorder",
+    "SilentRecorder",
+    "parent_of",
+    "trace_headers",
+    "unobserved",
+    "use_tracer_provider",
+]
 
 _decisions = logging.getLogger("highflame_middleware.guard")
 _calls = logging.getLogger("highflame_middleware.calls")
@@ -45,6 +53,7 @@ _PARAMS: tuple[tuple[str, str], ...] = (
     ("max_tokens", "gen_ai.request.max_tokens"),
     ("temperature", "gen_ai.request.temperature"),
     ("top_p", "gen_ai.request.top_p"),
+    ("top_k", "gen_ai.request.top_k"),
     ("frequency_penalty", "gen_ai.request.frequency_penalty"),
     ("presence_penalty", "gen_ai.request.presence_penalty"),
     ("seed", "gen_ai.request.seed"),
@@ -61,12 +70,17 @@ _SUMMARY: tuple[tuple[str, str], ...] = (
     ("input_tokens", "gen_ai.usage.input_tokens"),
     ("output_tokens", "gen_ai.usage.output_tokens"),
     ("cached_tokens", "gen_ai.usage.cache_read.input_tokens"),
+    ("cache_written_tokens", "gen_ai.usage.cache_write.input_tokens"),
     ("reasoning_tokens", "gen_ai.usage.reasoning.output_tokens"),
     ("service_tier", "openai.response.service_tier"),
     ("system_fingerprint", "openai.response.system_fingerprint"),
 )
-# Embeddings have neither an answer nor a way to finish: the conventions know these of them.
-_EMBEDDING_SUMMARY = frozenset({"model", "input_tokens"})
+# Embeddings have neither an answer nor a way to finish, and what is fetched was paid for when it was made: the
+# conventions know these of them.
+_SUMMARIES = {
+    "embeddings": frozenset({"model", "input_tokens"}),
+    "fetch_response": frozenset({"id", "model", "finish_reasons"}),
+}
 
 _provider: TracerProvider | None = None
 _tracer: tuple[TracerProvider, Tracer] | None = None
@@ -225,9 +239,25 @@ class Recorder:
         if summary is None or facts is None:
             return
         names = _SUMMARY
-        if facts.operation == "embeddings":
-            names = tuple(row for row in _SUMMARY if row[0] in _EMBEDDING_SUMMARY)
+        if (known := _SUMMARIES.get(facts.operation or "")) is not None:
+            names = tuple(row for row in _SUMMARY if row[0] in known)
         _set_all(self.span, summary, names)
+
+
+class SilentRecorder(Recorder):
+    """Records nothing: for calls that are nobody's, made to see whether they are caught."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(None, CallContext())
+        self.span = trace.INVALID_SPAN
+
+    def decide(self, event: DecisionEvent) -> None:
+        """Note nothing."""
+
+    def audit_bypass(self, reason: str) -> None:
+        """Note nothing."""
 
 
 def trace_headers(span: Span) -> dict[str, str]:
@@ -248,6 +278,21 @@ def parent_of(headers: Iterable[tuple[str, str]]) -> Iterator[None]:
         yield
         return
     token = otel_context.attach(_propagator.extract(carrier))
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+@contextmanager
+def unobserved() -> Iterator[None]:
+    """Have other instrumentors record nothing of what is done inside, as OpenTelemetry lets them be told."""
+    # The API keeps its key to itself; the plain name is what its instrumentors looked for before there was one.
+    keys = [getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", None), "suppress_instrumentation"]
+    context = otel_context.get_current()
+    for key in filter(None, keys):
+        context = otel_context.set_value(key, True, context)
+    token = otel_context.attach(context)
     try:
         yield
     finally:

@@ -397,3 +397,16 @@ def test_objects_that_can_be_read_in_one_way_only(text: str, unique: bool) -> No
     else:
         with pytest.raises(AmbiguousError):
             json.loads(text, object_pairs_hook=unambiguous)
+
+
+def test_a_reader_who_leaves_at_the_last_event_has_ended_the_call(highflame_spans: CapturedSpans) -> None:
+    """Neither reading on nor closing: as some do, who keep what they have read for ever."""
+    body = Body("blocking", [*STREAM, b": and some more\n\n"], guard=FakeGuard(redact=["SECRET"]))
+    read = []
+    for piece in body.body:
+        read.append(piece)
+        if piece.startswith(b"data: [DONE]"):
+            break
+    assert [span.name for span in highflame_spans.finished] == ["chat m"]
+    assert body.closed == 0
+    assert next(body.body).startswith(b": and some more")

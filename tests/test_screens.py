@@ -1109,3 +1109,21 @@ def test_no_bytes_make_a_screen_raise_or_lose_any(codec: str, mode: Mode) -> Non
             else:
                 assert isinstance(out.stopped, UnreadableError)
                 assert mode is Mode.ENFORCE
+
+
+@pytest.mark.parametrize("codec", ["openai-chat", "openai-completions"])
+def test_where_nobody_judges_only_telling_events_are_read(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first, and those that say why it ended or what it cost: the same summary as from all of them."""
+    said = [{"id": "c", "model": "m", "choices": [{"index": 0, "text": "a", "delta": {}, "finish_reason": None}]}]
+    ends = {"id": "c", "model": "m", "choices": [{"index": 0, "text": "", "delta": {}, "finish_reason": "stop"}]}
+    counts = {"id": "c", "model": "m", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5}}
+    owner = exchange(None, codec=codec, recording=True)
+    parsed: list[bytes] = []
+    framing = replace(FRAMING, parse=lambda raw: (parsed.append(raw), FRAMING.parse(raw))[1])
+    chunks = sse(*said * 50, ends, counts, "[DONE]")
+    out = passed(EventScreen(owner, load_codec(codec), framing), chunks)
+    assert out.content == b"".join(chunks)
+    assert len(parsed) == 3
+    assert isinstance(owner.recorder, Record)
+    found = owner.recorder.summary
+    assert (found.id, found.finish_reasons, found.input_tokens, found.output_tokens) == ("c", ("stop",), 3, 5)

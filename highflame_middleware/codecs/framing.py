@@ -56,10 +56,12 @@ class Framing:
 
     ``parse`` raises `ValueError` for bytes that are no event; ``render`` writes
     an event with other data, leaving all the rest of it as it was;
-    ``write_error`` writes the event, by name and data, that tells a reader of an error.
+    ``write`` writes a new event, by name and data, and ``write_error`` the one
+    that tells a reader of an error.
     """
 
     splitter: Callable[[], Splitter]
     parse: Callable[[bytes], Event]
     render: Callable[[Event, Any], bytes]
+    write: Callable[[str | None, Any], bytes]
     write_error: Callable[[str | None, Any], bytes]

@@ -70,6 +70,6 @@ def _write_line(name: str | None, data: Any) -> bytes:  # noqa: ARG001 - lines h
     return dump_json(data) + b"\n"
 
 
-FRAMING = Framing(splitter=_Lines, parse=_parse, render=_render, write_error=_write_line)
+FRAMING = Framing(splitter=_Lines, parse=_parse, render=_render, write=_write_line, write_error=_write_line)
 # Whatever is fed is one event.
-SEGMENTS = Framing(splitter=_Segments, parse=_parse, render=_render, write_error=_write_line)
+SEGMENTS = Framing(splitter=_Segments, parse=_parse, render=_render, write=_write_line, write_error=_write_line)

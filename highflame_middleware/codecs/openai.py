@@ -31,6 +31,7 @@ OPAQUE = frozenset(
         "container_id",
         "data",
         "detail",
+        "document_url",
         "encrypted_content",
         "execution",
         "file_data",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..types import Stage
+from .calls import read_arguments
 from .openai import (
     OPAQUE,
     fail,
@@ -39,6 +41,9 @@ def read_call(body: Any) -> CallRead:
         role = string(mapping(message).get("role")) or "user"
         stage = Stage.TOOL_RESULT if role in _RESULT_ROLES else Stage.PROMPT
         texts.extend(_message(message, ("messages", index), stage, role))
+    # Mistral has a model fill in the middle of a text: a call without messages.
+    for key in ("prompt", "suffix"):
+        texts.extend(text_of(body.get(key), (key,), Stage.PROMPT, "user"))
     for key in ("tools", "functions", "response_format"):
         texts.extend(read_definitions(body.get(key), (key,)))
     texts.extend(
@@ -111,7 +116,7 @@ class Reader:
             numbered: Channel = (*channel, place[len(path)], _index(call, position))
             collected = self._collected(numbered, call, function)
             for text in _arguments(function, place):
-                where = (*collected, *text.path[len(place) :])
+                where = None if text.structured else (*collected, *text.path[len(place) :])
                 yield text._replace(tool=self._tools.get(collected), channel=where)
         for text in _prose(delta, path, Stage.RESPONSE, "assistant"):
             yield text._replace(channel=(*channel, *text.path[len(path) :]))
@@ -187,7 +192,11 @@ def _arguments(function: Any, path: Path) -> Iterator[Text]:
     name = string(function.get("name"))
     found = False
     for key, value in function.items():
-        if key not in OPAQUE:
+        if key == "arguments" and isinstance(value, dict | list):
+            # Some providers write them as they are.
+            found = True
+            yield from read_arguments(function, key, path)
+        elif key not in OPAQUE:
             is_json = key == "arguments" and isinstance(value, str)
             for place, text in leaves(value, (*path, key), frozenset()):
                 if text:
@@ -235,4 +244,5 @@ CODEC = Codec(
     open_stream=Reader,
     refuse=refuse,
     fail=fail,
+    telling=re.compile(rb'"finish_reason": ?"|"usage": ?\{'),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,4 +102,5 @@ CODEC = Codec(
     open_stream=Reader,
     refuse=refuse,
     fail=fail,
+    telling=re.compile(rb'"finish_reason": ?"|"usage": ?\{'),
 )

@@ -14,7 +14,10 @@ __all__ = ["CODEC"]
 def read_call(body: Any) -> CallRead:
     """The input, one text or several; input given as token numbers holds no text to read."""
     body = mapping(body)
-    texts = tuple(text_of(body.get("input"), ("input",), Stage.PROMPT, "user"))
+    # Ollama's older path takes it as the prompt.
+    texts = tuple(
+        text for key in ("input", "prompt") for text in text_of(body.get(key), (key,), Stage.PROMPT, "user")
+    )
     return CallRead(string(body.get("model")), stream=False, texts=texts)
 
 

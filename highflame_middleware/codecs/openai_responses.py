@@ -1,11 +1,15 @@
 """openai-responses: ``POST /responses`` and its kin, items in and items out, streamed as named events.
 
+Over a websocket the events are the same, and what is sent is the body of a call, once more and once more;
+several responses may then be on their way at once, each in a lane that ``stream_id`` names.
+
 A stream says everything twice or more: in deltas, in ``*.done``, in the item
 and in the final response. All of these are read, so that all can be edited.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -52,7 +56,7 @@ def read_call(body: Any) -> CallRead:
     """The instructions, every input item, prompt variables and tool definitions."""
     body = mapping(body)
     texts: list[Text] = []
-    for key, role in (("instructions", "system"), ("input", "user")):
+    for key, role in (("instructions", "system"), ("input", "user"), ("items", "user"), ("item", "user")):
         texts.extend(_items(body.get(key), (key,), Stage.PROMPT, role))
     # The caller has named the variables: what looks like a key of this API's is none.
     for name, value in mapping(mapping(body.get("prompt")).get("variables")).items():
@@ -92,12 +96,24 @@ class Reader:
     """Reads the events of a stream; keeps the name of each tool whose call is still being written."""
 
     def __init__(self) -> None:
-        self._tools: dict[str | int, str | None] = {}
+        self._tools: dict[tuple[str | None, str | int], str | None] = {}
 
     def read(self, data: Any, event: str | None) -> EventRead:
         """Read one event: a delta, the end of a text, a whole item, or the response so far."""
         said = mapping(data)
         kind = string(said.get("type")) or event or ""
+        read = self._read(data, said, kind)
+        if (lane := string(said.get("stream_id"))) is None:
+            return read
+        if read.terminal:
+            self._tools = {key: tool for key, tool in self._tools.items() if key[0] != lane}
+        texts = (
+            text if text.channel is None else text._replace(channel=(lane, *text.channel)) for text in read.texts
+        )
+        closes = ((lane,),) if read.terminal else tuple((lane, *channel) for channel in read.closes)
+        return EventRead(tuple(texts), closes, read.summary)
+
+    def _read(self, data: Any, said: Any, kind: str) -> EventRead:
         if kind.endswith(".delta"):
             return EventRead(texts=tuple(self._delta(said, kind)))
         if not kind.startswith("response."):
@@ -119,7 +135,7 @@ class Reader:
     def _repeated(self, data: Any, kind: str) -> Iterator[Text]:
         item = mapping(data.get("item"))
         if item:
-            self._tools[_item_key(data)] = _tool(item)
+            self._tools[string(data.get("stream_id")), _item_key(data)] = _tool(item)
         yield from _item(item, ("item",), Stage.RESPONSE, "assistant", whole=kind not in _STARTINGS)
         for key in ("output", "output_text"):
             said = mapping(data.get("response")).get(key)
@@ -133,7 +149,7 @@ class Reader:
         field, stage = _field(family)
         shadows: tuple[Path, ...] = (("logprobs",),) if data.get("logprobs") else ()
         role = "tool" if stage is Stage.TOOL_RESULT else "assistant"
-        tool = self._tools.get(_item_key(data))
+        tool = self._tools.get((string(data.get("stream_id")), _item_key(data)))
         for place, value in leaves(data.get(key), (key,), _UNREAD):
             if value:
                 yield Text(place, value, stage, role, tool, None, field in _JSON_KEYS, shadows)
@@ -164,7 +180,15 @@ def refuse(message: str) -> dict[str, Any]:
 
 def fail(message: str, code: str) -> tuple[str | None, dict[str, Any]]:
     """The stream event that this API ends with on an error."""
-    return "error", {"type": "error", "code": code, "message": message, "param": None, "sequence_number": 0}
+    said = {"code": code, "message": message, "param": None}
+    # The API has the words beside the type; the SDK raises only what stands under "error".
+    return "error", {"type": "error", **said, "sequence_number": 0, "error": {"type": "highflame_error", **said}}
+
+
+def name_operation(method: str, path: str) -> str | None:
+    """To look a response up is to fetch it; the rest is part of a conversation."""
+    fetched = method == "GET" and "/responses/" in path and not path.endswith("/input_items")
+    return "fetch_response" if fetched else "chat"
 
 
 def _family(kind: str) -> str:
@@ -284,6 +308,7 @@ CODEC = Codec(
     name="openai-responses",
     provider="openai",
     operation="chat",
+    name_operation=name_operation,
     api_type="responses",
     read_call=read_call,
     read_params=read_params,
@@ -291,4 +316,5 @@ CODEC = Codec(
     open_stream=Reader,
     refuse=refuse,
     fail=fail,
+    telling=re.compile(rb'"response": ?\{'),
 )

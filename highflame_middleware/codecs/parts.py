@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from re import Pattern
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from ..types import Stage
@@ -65,6 +66,7 @@ class Params:
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     seed: int | None = None
@@ -96,6 +98,7 @@ class Summary:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_written_tokens: int | None = None
     reasoning_tokens: int | None = None
     service_tier: str | None = None
     system_fingerprint: str | None = None
@@ -109,6 +112,9 @@ class Summary:
             input_tokens=later.input_tokens if later.input_tokens is not None else self.input_tokens,
             output_tokens=later.output_tokens if later.output_tokens is not None else self.output_tokens,
             cached_tokens=later.cached_tokens if later.cached_tokens is not None else self.cached_tokens,
+            cache_written_tokens=later.cache_written_tokens
+            if later.cache_written_tokens is not None
+            else self.cache_written_tokens,
             reasoning_tokens=later.reasoning_tokens
             if later.reasoning_tokens is not None
             else self.reasoning_tokens,
@@ -160,14 +166,19 @@ class Codec:
     """One API format, as pure functions over its JSON.
 
     ``provider`` is whose format it is, ``operation`` the OpenTelemetry name of
-    what it does, ``api_type`` what OpenAI's conventions call the API. ``refuse``
+    what it does, if there is one (``name_operation`` tells it by method and path
+    where a format has several), ``api_type`` what OpenAI's conventions call the API. ``refuse``
     builds a reply in this format that says no; ``fail`` the event, its name and
     its data, that ends a stream with an error. ``read_path`` reads a call's path, as encoded.
+    Replies of other types than JSON and events: those that begin as ``media`` says hold no text,
+    and pass; those of a type in ``plain`` are one text, which ``read_reply`` is given as a string.
+    ``telling`` finds the events of a stream that say something of the reply and not only go on
+    with its texts: where nobody judges those, the first event and these are all that is read.
     """
 
     name: str
     provider: str
-    operation: str
+    operation: str | None
     api_type: str | None = None
     read_call: Callable[[Any], CallRead]
     read_params: Callable[[Any], Params]
@@ -176,6 +187,14 @@ class Codec:
     refuse: Callable[[str], dict[str, Any]]
     fail: Callable[[str, str], tuple[str | None, Any]]
     read_path: Callable[[str], PathRead] = read_nothing
+    name_operation: Callable[[str, str], str | None] | None = None
+    media: tuple[str, ...] = ()
+    plain: tuple[str, ...] = ()
+    telling: Pattern[bytes] | None = None
+
+    def operation_of(self, method: str, path: str) -> str | None:
+        """The OpenTelemetry name of what one call does."""
+        return self.name_operation(method, path) if self.name_operation is not None else self.operation
 
 
 def leaves(value: Any, path: Path, opaque: frozenset[str]) -> Iterator[tuple[Path, str]]:

@@ -125,4 +125,6 @@ def write_event(name: str | None, data: Any) -> bytes:
     return head + b"data: " + dump_json(data) + b"\n\n"
 
 
-FRAMING = Framing(splitter=Splitter, parse=parse_event, render=render_event, write_error=write_event)
+FRAMING = Framing(
+    splitter=Splitter, parse=parse_event, render=render_event, write=write_event, write_error=write_event
+)

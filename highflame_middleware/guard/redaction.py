@@ -30,20 +30,20 @@ def apply_entries(content: str, entries: Iterable[RedactionEntry]) -> str | None
 def apply_modify(content: str, response: GuardResponse, *, is_json: bool) -> str | None:
     """The text that a modify asks for, or nothing where it cannot be had.
 
-    Tool arguments that were JSON must be JSON afterwards: a tool must not be
-    called with arguments that it cannot read.
+    Tool arguments that were JSON must be JSON of the same kind afterwards, an object
+    as a rule: a tool must not be called with arguments that it cannot read.
     """
     changed = response.redacted_content
     if changed is None and response.redaction_entries:
         changed = apply_entries(content, response.redaction_entries)
-    if changed is None or (is_json and _reads(content) and not _reads(changed)):
+    if changed is None or (is_json and (kind := _kind(content)) is not None and _kind(changed) is not kind):
         return None
     return changed
 
 
-def _reads(text: str) -> bool:
+def _kind(text: str) -> type | None:
+    """What a JSON text is: an object, a list, a string…; nothing for one that is not JSON."""
     try:
-        json.loads(text)
+        return type(json.loads(text))
     except (ValueError, RecursionError):
-        return False
-    return True
+        return None

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from highflame_middleware.codecs.parts import Codec, Path, Text, rewrite
+from highflame_middleware.codecs.parts import Codec, Path, Text, dump_json, edits_of, rewrite
 
 # What a careless or hostile sender may put in place of anything.
 WRONG: tuple[Any, ...] = (
@@ -125,12 +125,16 @@ def check_texts(body: Any, texts: tuple[Text, ...]) -> None:
     assert len(set(paths)) == len(paths), "no text twice"
     for text in texts:
         assert isinstance(text.value, str)
-        if text.value:
+        if text.structured and text.value:
+            assert dump_json(at(body, text.path)).decode() == text.value
+            assert dump_json(rewrite(body, edits_of([(text._replace(shadows=()), text.value)]))) == dump_json(body)
+        elif text.value:
             assert at(body, text.path) == text.value
         else:
             assert text.stage == "tool_call", "only a call may be empty"
     # In a list: then a NaN, which equals nothing, is told by its identity.
-    assert [rewrite(body, {text.path: text.value for text in texts if text.value})] == [body]
+    plain = {text.path: text.value for text in texts if text.value and not text.structured}
+    assert [rewrite(body, plain)] == [body]
     edited = rewrite(body, {text.path: "#" for text in texts})
     for text in texts:
         assert at(edited, text.path) == "#"

@@ -218,8 +218,7 @@ REPLIES: dict[str, tuple[Any, list[tuple[Path, tuple[Any, ...]]]]] = {
     "arguments that are an object": (
         chat(choice(message=said(tool_calls=[called("f", {"name": "x", "id": {"data": "y"}, "n": 1})]))),
         [
-            ((*M, "tool_calls", 0, "function", "arguments", "name"), ("tool_call", "assistant", "f", False)),
-            ((*M, "tool_calls", 0, "function", "arguments", "id", "data"), ("tool_call", "assistant", "f", False)),
+            ((*M, "tool_calls", 0, "function", "arguments"), ("tool_call", "assistant", "f", True)),
         ],
     ),
     "a call of another kind": (

@@ -104,6 +104,8 @@ MODIFIED: dict[str, tuple[str, GuardResponse, bool, str | None]] = {
     ),
     "arguments that would break": (ARGUMENTS, modify(redaction_entries=entries((9, 15, "#"))), True, None),
     "arguments that would end early": (ARGUMENTS, modify(redacted_content="{"), True, None),
+    "arguments that would be no object": (ARGUMENTS, modify(redacted_content='"#"'), True, None),
+    "arguments that stay a list": ("[1]", modify(redacted_content="[]"), True, "[]"),
     "arguments made empty": (ARGUMENTS, modify(redacted_content=""), True, None),
     "arguments that were no JSON before": ("{broken", modify(redacted_content="#"), True, "#"),
     "a prompt that looks like JSON": (ARGUMENTS, modify(redacted_content="#"), False, "#"),
