@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -31,18 +32,26 @@ class Unset:
 
 UNSET: Final = Unset()
 
-GATEWAYS = ("highflame", "highflame-v2", "javelin", "openai-compatible", "embedded")
+GATEWAYS = ("highflame", "highflame-v2", "javelin", "portkey", "openai-compatible", "embedded")
 GUARDS = ("embedded",)
 STREAMS = ("buffer", "sentence", "passthrough")
-LATER = {"portkey": "gateway", "shield": "guard"}
+TIMINGS = ("before", "parallel")
+UNPROVEN = ("refuse", "warn")
+ON_UNSUPPORTED = ("direct", "refuse")
+ON_BLOCKED = ("raise", "reply")
+LATER = {"shield": "guard", "translate": "on_unsupported"}
 
 DEFAULT_BASE_URLS: Mapping[str, str] = {
     "highflame": "https://gateway.highflame.ai/llm/v1",
     "highflame-v2": "https://api.highflame.app/v1",
     "javelin": "https://api-dev.javelin.live/v1",
+    "portkey": "https://api.portkey.ai/v1",
 }
+# Portkey's gateway also runs on one's own machine, where it asks for no key.
+_PORTKEY_HERE = "http://localhost:8787/v1"
 _HEADER_ROUTED = ("highflame-v2", "javelin")
-_REMOTE_GATEWAYS = ("highflame", *_HEADER_ROUTED, "openai-compatible")
+_KEYED = ("highflame", *_HEADER_ROUTED)
+_REMOTE_GATEWAYS = (*_KEYED, "portkey", "openai-compatible")
 
 # Each setting of the environment; HIGHFLAME_BASE_URL is apart, for what it means depends on the gateway.
 _ENVIRONMENT: Mapping[str, str] = {
@@ -60,8 +69,17 @@ _ENVIRONMENT: Mapping[str, str] = {
     "TOKEN_URL": "token_url",
     "IDENTITY_URL": "identity_url",
     "BASE_URL": "shield_url",
+    "ON_UNSUPPORTED": "on_unsupported",
+    "ON_BLOCKED": "on_blocked",
 }
+# What Portkey's own SDK reads, where nothing of ours says otherwise.
+_PORTKEY_ENVIRONMENT: Mapping[str, str] = {"api_key": "PORTKEY_API_KEY", "base_url": "PORTKEY_PROXY"}
 _OFF = frozenset({"none", "off"})
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# The HTTP client's own: they say how a message is cut from its connection.
+_FRAMING_HEADERS = frozenset(
+    {"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+)
 _BEYOND_BASE = frozenset("@?#")  # credentials, a query, a fragment
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
@@ -76,9 +94,23 @@ class Settings:
     the client sends them, with the client's own credentials. ``base_url`` and
     ``api_key`` are the gateway's. ``deadline`` bounds one guard evaluation, in
     seconds. ``stream`` says how a guard without a window is asked about a
-    stream. ``reroute_hosts`` lists hosts (``host`` or ``host:port``; ``*`` for
-    all) whose calls go to the gateway although they are none of the provider's
-    own: self-hosted base URLs are left alone unless they stand here.
+    stream, ``guard_timing`` whether a call waits for the verdict on its texts
+    or is made beside it (``parallel``: its reply waits instead, and a text that
+    would have been edited is stopped, having left already). ``only`` and
+    ``exclude`` name the SDKs whose calls are caught, ``on_unproven`` says, for
+    all of them or by name, what becomes of the calls of one whose seam does not
+    work as it should (``refuse``, the default where the mode enforces, or
+    ``warn``). ``reroute_hosts`` lists
+    hosts (``host`` or ``host:port``; ``*`` for all) whose calls go to the
+    gateway although they are none of the provider's own: self-hosted base URLs
+    are left alone unless they stand here.
+
+    ``headers`` go along with every call to the gateway. ``on_unsupported`` says
+    what becomes of a call in a format that the gateway does not carry:
+    ``direct`` to the client's own host, or ``refuse``; ``carries`` names formats
+    (a codec, a family such as ``anthropic``, or ``*``) that this very gateway
+    does carry although gateways of its kind need not. ``on_blocked`` says
+    whether a gateway's refusal is raised or handed on as a marked reply.
     ``providers`` are the embedded gateway's, ``default_provider`` the one that
     takes calls naming none, and ``gateway_keys`` what callers of its HTTP door
     must present one of.
@@ -102,6 +134,10 @@ class Settings:
     fail_open: bool = False
     deadline: float = 2.0
     stream: str = "buffer"
+    guard_timing: str = "before"
+    only: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    on_unproven: str | Mapping[str, str] | None = None
     reroute_hosts: tuple[str, ...] = ()
     shield_url: str | None = None
     token_url: str | None = None
@@ -109,6 +145,10 @@ class Settings:
     providers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     default_provider: str | None = None
     gateway_keys: tuple[Secret, ...] = ()
+    headers: Mapping[str, Secret] = field(default_factory=dict)
+    carries: tuple[str, ...] = ()
+    on_unsupported: str = "direct"
+    on_blocked: str = "raise"
 
     def __post_init__(self) -> None:
         for name, read in _READERS.items():
@@ -127,7 +167,7 @@ class Settings:
             raise ConfigError(
                 f"base_url={self.base_url!r} without a gateway: give gateway= as well, or leave it out"
             )
-        if self.gateway in DEFAULT_BASE_URLS and self.api_key is None:
+        if self.gateway in _KEYED and self.api_key is None:
             raise ConfigError(f"gateway={self.gateway!r} needs a key: give api_key= or set HIGHFLAME_API_KEY")
 
     @property
@@ -135,6 +175,8 @@ class Settings:
         """Where the gateway is reached, or nothing where no socket is needed."""
         if self.gateway not in _REMOTE_GATEWAYS:
             return None
+        if self.gateway == "portkey" and self.api_key is None:
+            return self.base_url or _PORTKEY_HERE
         return self.base_url or DEFAULT_BASE_URLS.get(self.gateway)
 
     @classmethod
@@ -156,8 +198,13 @@ class Settings:
         """
         given = {name: value for name, value in arguments.items() if value is not UNSET}
         _refuse_unknown(given, "argument")
-        known = _read_environment(os.environ if environ is None else environ)
-        return cls(**_settle_gateway(_read_file(file), known, given))
+        variables = os.environ if environ is None else environ
+        found = _settle_gateway(_read_file(file), _read_environment(variables), given)
+        if found.get("gateway") == "portkey":
+            for name, variable in _PORTKEY_ENVIRONMENT.items():
+                if name not in found and (value := variables.get(variable, "").strip()):
+                    found[name] = value
+        return cls(**found)
 
     def with_changes(self, **changes: Any) -> Settings:
         """These settings with some replaced; values that are `UNSET` change nothing."""
@@ -334,11 +381,43 @@ def _read_hosts(name: str, value: Any) -> tuple[str, ...]:
     return tuple(item.strip().lower() for item in hosts)
 
 
+def _read_names(name: str, value: Any) -> tuple[str, ...]:
+    names = _read_list(value)
+    if names is None or not all(isinstance(item, str) and item.strip() for item in names):
+        raise ConfigError(f"{name}={value!r} cannot be used: give a list of names of SDKs")
+    return tuple(item.strip().lower() for item in names)
+
+
+def _read_unproven(name: str, value: Any) -> str | Mapping[str, str]:
+    table = value if isinstance(value, Mapping) else {"": value}
+    if not all(isinstance(sdk, str) and choice in UNPROVEN for sdk, choice in table.items()):
+        raise ConfigError(f"{name}={value!r} cannot be used: give one of {', '.join(UNPROVEN)}, or a table by SDK")
+    return dict(table) if isinstance(value, Mapping) else str(value)
+
+
 def _read_secrets(name: str, value: Any) -> tuple[Secret, ...]:
     keys = _read_list(value)
     if keys is None:
         raise ConfigError(f"{name} must be a list of keys")
     return tuple(_read_secret(name, item) for item in keys)
+
+
+def _read_headers(name: str, value: Any) -> Mapping[str, Secret]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name} must be a table of header names and values")
+    found = {}
+    for header, content in value.items():
+        if not isinstance(header, str) or not _HEADER.fullmatch(header) or header.lower() in _FRAMING_HEADERS:
+            raise ConfigError(f"{name}: {header!r} is no header that can be set here")
+        found[header.lower()] = _read_secret(f"{name}[{header!r}]", content)
+    return found
+
+
+def _read_formats(name: str, value: Any) -> tuple[str, ...]:
+    formats = _read_list(value)
+    if formats is None or not all(isinstance(item, str) and item.strip() for item in formats):
+        raise ConfigError(f"{name}={value!r} cannot be used: give a list of formats, such as 'anthropic', or '*'")
+    return tuple(item.strip().lower() for item in formats)
 
 
 def _read_providers(name: str, value: Any) -> Mapping[str, Any]:
@@ -352,9 +431,15 @@ _REQUIRED: Mapping[str, str] = {
     "fail_open": "use true or false",
     "deadline": "give seconds; every wait is bounded",
     "stream": f"use one of {', '.join(STREAMS)}",
+    "guard_timing": f"use one of {', '.join(TIMINGS)}",
+    "exclude": "give an empty list",
     "reroute_hosts": "give an empty list",
     "providers": "give an empty table",
     "gateway_keys": "give an empty list",
+    "headers": "give an empty table",
+    "carries": "give an empty list",
+    "on_unsupported": f"use one of {', '.join(ON_UNSUPPORTED)}",
+    "on_blocked": f"use one of {', '.join(ON_BLOCKED)}",
 }
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "gateway": _read_choice(GATEWAYS, unless=callable),
@@ -369,6 +454,10 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "fail_open": _read_bool,
     "deadline": _read_deadline,
     "stream": _read_choice(STREAMS, unless=lambda _: False),
+    "guard_timing": _read_choice(TIMINGS, unless=lambda _: False),
+    "only": _read_names,
+    "exclude": _read_names,
+    "on_unproven": _read_unproven,
     "reroute_hosts": _read_hosts,
     "shield_url": _read_url,
     "token_url": _read_url,
@@ -376,6 +465,10 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "providers": _read_providers,
     "default_provider": _read_name,
     "gateway_keys": _read_secrets,
+    "headers": _read_headers,
+    "carries": _read_formats,
+    "on_unsupported": _read_choice(ON_UNSUPPORTED, unless=lambda _: False),
+    "on_blocked": _read_choice(ON_BLOCKED, unless=lambda _: False),
 }
 
 

@@ -13,7 +13,9 @@ from .errors import (
     GatewayError,
     GuardError,
     HighflameError,
+    UnprovenError,
     UnreadableError,
+    UnsupportedError,
     UpstreamError,
     UpstreamTimeoutError,
 )
@@ -29,9 +31,11 @@ _DECISIONS: Mapping[Decision, int] = MappingProxyType(
 _STEP_UP = 'Bearer error="insufficient_user_authentication", acr_values="urn:highflame:aarm:step_up"'
 _FAULTS: tuple[tuple[type[HighflameError], int, str], ...] = (
     (GuardError, 503, "guard_unavailable"),
+    (UnprovenError, 503, "unproven"),
     (UnreadableError, 400, "unreadable"),
     (UpstreamTimeoutError, 504, "upstream_timeout"),
     (UpstreamError, 502, "upstream_failed"),
+    (UnsupportedError, 501, "unsupported_format"),
     (GatewayError, 404, "no_provider"),
 )
 

@@ -10,7 +10,9 @@ provider, the SDK or the network keep their own types::
     ├── GuardError               a guard gave no usable verdict, and the policy is to fail closed
     │   └── GuardTimeoutError    … because its deadline passed (a TimeoutError too)
     ├── UnreadableError          a body could not be read, so it could not be guarded
-    └── GatewayError             the embedded gateway cannot carry this call
+    ├── UnprovenError            an SDK's calls could not be shown to be caught on its installed version
+    └── GatewayError             the gateway cannot carry this call
+        ├── UnsupportedError     … because of its format, and the policy is to refuse such calls
         └── UpstreamError        … because an upstream cannot be reached or broke off
             └── UpstreamTimeoutError   … or was silent for too long (a TimeoutError too)
 """
@@ -30,7 +32,9 @@ __all__ = [
     "GuardTimeoutError",
     "HighflameError",
     "MissingExtraError",
+    "UnprovenError",
     "UnreadableError",
+    "UnsupportedError",
     "UpstreamError",
     "UpstreamTimeoutError",
 ]
@@ -60,8 +64,16 @@ class UnreadableError(HighflameError):
     """A request or reply could not be read, so it could not be guarded, and was not passed on."""
 
 
+class UnprovenError(HighflameError):
+    """An SDK's calls could not be shown to be caught on its installed version, so this one was not made."""
+
+
 class GatewayError(HighflameError):
-    """The embedded gateway has no provider that can carry this call."""
+    """The gateway cannot carry this call; the embedded one has no provider for it."""
+
+
+class UnsupportedError(GatewayError):
+    """The gateway does not carry calls in this format, and ``on_unsupported`` is to refuse them."""
 
 
 class UpstreamError(GatewayError):

@@ -23,6 +23,8 @@ def plain(value: Any) -> Any:
     """A setting's value with its secrets revealed, to compare."""
     if isinstance(value, tuple):
         return tuple(plain(item) for item in value)
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     return value.reveal() if isinstance(value, Secret) else value
 
 
@@ -45,15 +47,23 @@ SOURCES: dict[str, tuple[str, tuple[Any, str, Any], dict[str, Any]]] = {
     "token_url": ("TOKEN_URL", ("http://a", "http://e", "http://f"), {}),
     "identity_url": ("IDENTITY_URL", ("http://a", "http://e", "http://f"), {}),
     "shield_url": ("BASE_URL", ("http://a", "http://e", "http://f"), {}),
+    "on_unsupported": ("ON_UNSUPPORTED", ("refuse", "direct", "refuse"), {}),
+    "on_blocked": ("ON_BLOCKED", ("reply", "raise", "reply"), {}),
 }
 READ: dict[Any, Any] = {"off": None, "true": True, "2.5": 2.5}
 # Settings that no variable gives: from the arguments or the file.
 WITHOUT_VARIABLE: dict[str, tuple[Any, Any]] = {
     "stream": ("sentence", "passthrough"),
+    "guard_timing": ("parallel", "before"),
+    "only": (("openai",), ("openai",)),
+    "exclude": (("a",), ("f",)),
+    "on_unproven": ("warn", {"openai": "refuse"}),
     "reroute_hosts": (("a",), ("f",)),
     "gateway_keys": (("ka",), ("kf",)),
     "default_provider": ("pa", "pf"),
     "providers": ({"a": {}}, {"f": {}}),
+    "headers": ({"x-a": "a"}, {"x-f": "f"}),
+    "carries": (("a",), ("f",)),
 }
 
 
@@ -197,6 +207,24 @@ WHICH: dict[str, tuple[dict[str, str], dict[str, Any], tuple[Any, Any]]] = {
         ("highflame-v2", DEFAULT_BASE_URLS["highflame-v2"]),
     ),
     "javelin": ({"HIGHFLAME_API_KEY": "k"}, {"gateway": "javelin"}, ("javelin", DEFAULT_BASE_URLS["javelin"])),
+    "portkey": ({"HIGHFLAME_API_KEY": "k"}, {"gateway": "portkey"}, ("portkey", DEFAULT_BASE_URLS["portkey"])),
+    "portkey, on this machine": ({}, {"gateway": "portkey"}, ("portkey", "http://localhost:8787/v1")),
+    "portkey, by its own variables": (
+        {"PORTKEY_API_KEY": "k", "PORTKEY_PROXY": URL},
+        {"gateway": "portkey"},
+        ("portkey", URL),
+    ),
+    "portkey, its own key alone": (
+        {"PORTKEY_API_KEY": "k"},
+        {"gateway": "portkey"},
+        ("portkey", DEFAULT_BASE_URLS["portkey"]),
+    ),
+    "portkey, without its key": (
+        {"PORTKEY_API_KEY": "k"},
+        {"gateway": "portkey", "api_key": None},
+        ("portkey", "http://localhost:8787/v1"),
+    ),
+    "portkey's variables mean portkey only": ({"PORTKEY_API_KEY": "k"}, {}, (None, None)),
 }
 
 
@@ -213,6 +241,12 @@ def test_highflames_gateways_need_a_key(gateway: str) -> None:
         ConfigError, match=f"gateway='{gateway}' needs a key: give api_key= or set HIGHFLAME_API_KEY"
     ):
         load(gateway=gateway)
+
+
+def test_a_custom_header_shows_its_value_to_nobody() -> None:
+    settings = load(headers={"X-Key": "hush-hush"})
+    assert "hush-hush" not in repr(settings)
+    assert "x-key" in repr(settings)
 
 
 def test_a_gateway_of_unknown_place_is_refused() -> None:
@@ -318,10 +352,18 @@ class Untruthful:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "a gateway of a later version": (
-        {"gateway": "portkey"},
-        r"not part of this version: use one of highflame, .*embedded",
+    "an answer of a later version": (
+        {"on_unsupported": "translate"},
+        "not part of this version: use one of direct, refuse",
     ),
+    "an unknown answer to what is unsupported": ({"on_unsupported": "drop"}, "use one of direct, refuse"),
+    "an unknown answer to a refusal": ({"on_blocked": "hide"}, "use one of raise, reply"),
+    "headers that are no table": ({"headers": ["x-a"]}, "must be a table"),
+    "a header that is none": ({"headers": {"x a": "b"}}, "'x a' is no header"),
+    "a header of the connection": ({"headers": {"Content-Length": "1"}}, "'Content-Length' is no header"),
+    "a header that breaks out": ({"headers": {"x-a": "b\r\nx-c: d"}}, "no HTTP header may carry"),
+    "an empty header": ({"headers": {"x-a": " "}}, "not empty"),
+    "formats in one string": ({"carries": "anthropic"}, "give a list of formats"),
     "a guard of a later version": ({"guard": "shield"}, "not part of this version: use one of embedded"),
     "an unknown gateway": ({"gateway": "kong"}, r"gateway='kong' is unknown: use one of highflame"),
     "an unknown guard": ({"guard": "best"}, r"guard='best' is unknown: use one of embedded"),
@@ -398,7 +440,9 @@ BAD_VARIABLES = {
     "MODE": ("watch", "use one of enforce"),
     "FAIL_OPEN": ("perhaps", "neither true nor false"),
     "DEADLINE": ("soon", "above 0, at most 600"),
-    "GATEWAY": ("portkey", "not part of this version"),
+    "GATEWAY": ("kong", "use one of highflame"),
+    "ON_UNSUPPORTED": ("translate", "not part of this version: use one of direct, refuse"),
+    "ON_BLOCKED": ("hide", "use one of raise, reply"),
     "GUARD": ("shield", "not part of this version"),
     "GATEWAY_URL": ("gw.test", "must begin with http"),
     "API_KEY": ("schlüssel", "no HTTP header may carry"),
@@ -442,6 +486,9 @@ GOOD: dict[str, tuple[dict[str, Any], Any]] = {
     "a route in blanks": ({"route": " r "}, "r"),
     "a key in blanks": ({"api_key": " k "}, "k"),
     "a key that is a secret": ({"api_key": Secret("k")}, "k"),
+    "headers in capitals": ({"headers": {"X-Team": " core "}}, {"x-team": "core"}),
+    "a header that is a secret": ({"headers": {"x-key": Secret("k")}}, {"x-key": "k"}),
+    "formats in capitals": ({"carries": [" Anthropic", "*"]}, ("anthropic", "*")),
 }
 
 
