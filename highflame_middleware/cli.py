@@ -96,6 +96,8 @@ def _doctor(given: argparse.Namespace) -> int:
     gateway = settings.gateway if isinstance(settings.gateway, str | None) else "a Gateway of this process"
     print(f"settings    gateway {gateway or 'none'}, guard {settings.guard or 'none'}, mode {settings.mode},")
     print(f"            fail_open {str(settings.fail_open).lower()}, deadline {settings.deadline:g} s")
+    if settings.gateway is not None:
+        print(f"            {_carried(settings)}")
     if unused := _unused(settings):
         print(f"            set, but read by nothing in this version: {', '.join(unused)}")
     faults = [*_prove_seams(), *_reach_gateway(settings)]
@@ -117,32 +119,54 @@ def _unused(settings: Settings) -> list[str]:
     """Settings that the chosen gateway and guard do not look at."""
     later = ["shield_url", "token_url", "identity_url", "project_id"]
     if settings.gateway not in ("highflame-v2", "javelin"):
-        later += ["route", "virtual_api_key", "account_id"]
+        later.append("account_id")
+        if settings.gateway != "portkey":
+            later += ["route", "virtual_api_key"]
+    if settings.gateway_url is None:
+        later.append("headers")
     if settings.gateway is None:
-        later.append("api_key")
-    return [name for name in later if getattr(settings, name) is not None]
+        later += ["api_key", "carries"]
+    return [name for name in later if getattr(settings, name)]
+
+
+def _carried(settings: Settings) -> str:
+    """What goes through the gateway, and what becomes of the rest."""
+    from .route import DIALECTS  # noqa: PLC0415
+
+    name = settings.gateway if isinstance(settings.gateway, str) else "embedded"
+    formats = ", ".join((*DIALECTS[name].carries, *settings.carries))
+    lacking = "".join(f" (without {format_})" for format_ in DIALECTS[name].lacks)
+    rest = "refused" if settings.on_unsupported == "refuse" else "sent to their own hosts"
+    return f"carries {formats}{lacking}; other formats are {rest}, its refusals {_SAID[settings.on_blocked]}"
+
+
+_SAID = {"raise": "raised", "reply": "handed on as a marked reply"}
 
 
 def _prove_seams() -> list[str]:
-    from .instrumentation.installation import Installation  # noqa: PLC0415
+    from .instrumentation import instrument  # noqa: PLC0415
     from .instrumentation.probe import PROBES, prove  # noqa: PLC0415
 
     faults = []
-    for sdk, status in Installation(Settings(guard=None)).status().items():
-        if status.state == "absent":
-            print(f"seam        {status}")
-            continue
-        if status.state == "too old":
-            print(f"seam        {status}")
-            faults.append(str(status))
-            continue
-        proofs = prove(sdk) if sdk in PROBES else []
-        missing = [proof for proof in proofs if not proof.proven]
-        state = f"proven ({', '.join(proof.case for proof in proofs)})" if not missing else "NOT proven"
-        print(f"seam        {sdk} {status.version}: {state}")
-        for proof in missing:
-            print(f"            {proof.case}: {proof.detail}")
-            faults.append(f"{sdk} {proof.case}")
+    with instrument(settings=Settings(guard=None)) as handle:
+        for sdk, status in handle.status().items():
+            if status.state == "absent":
+                print(f"seam        {status}")
+                continue
+            if status.state == "too old":
+                print(f"seam        {status}")
+                faults.append(str(status))
+                continue
+            if sdk not in PROBES:
+                print(f"seam        {status} (nothing proves it here)")
+                continue
+            proofs = prove(sdk)
+            missing = [proof for proof in proofs if not proof.proven]
+            state = f"proven ({', '.join(proof.case for proof in proofs)})" if not missing else "NOT proven"
+            print(f"seam        {sdk} {status.version}: {state}")
+            for proof in missing:
+                print(f"            {proof.case}: {proof.detail}")
+                faults.append(f"{sdk} {proof.case}")
     return faults
 
 

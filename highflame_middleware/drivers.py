@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, cast
 
 from .errors import GuardTimeoutError
-from .exchange import Evaluate, Invoke, Policy
+from .exchange import Evaluate, Invoke, Leave, Policy, Race, Raced
 from .flow import Op
 from .guard.protocol import Binding, fault_of, read_answer
 from .guard.verdict import Answer
@@ -51,6 +51,10 @@ def perform(op: Op[Any]) -> Any:
     """Perform an op for synchronous code."""
     if isinstance(op, Evaluate):
         return _evaluate(op.policy, op.requests)
+    if isinstance(op, Race):
+        return _race(op)
+    if isinstance(op, Leave):
+        return op.body.close() if op.body is not None else None
     assert isinstance(op, Invoke)
     return op.invoke()
 
@@ -59,6 +63,10 @@ async def aperform(op: Op[Any]) -> Any:
     """Perform an op for asynchronous code, on asyncio or trio."""
     if isinstance(op, Evaluate):
         return await _aevaluate(op.policy, op.requests)
+    if isinstance(op, Race):
+        return await _arace(op)
+    if isinstance(op, Leave):
+        return await op.body.aclose() if op.body is not None else None
     assert isinstance(op, Invoke)
     return await op.invoke()
 
@@ -106,6 +114,55 @@ async def _aask(guard: Binding, request: GuardRequest, deadline: float) -> Answe
         except Exception as error:  # noqa: BLE001 - whatever a guard raises is a missing verdict
             return fault_of(guard.name, error)
     return GuardTimeoutError(_late(guard, deadline))
+
+
+def _race(op: Race) -> Raced:
+    """The guard on a thread, the call here; a blocking call cannot be cut short, so it is heard to its end."""
+    results: SimpleQueue[Sequence[Answer]] = SimpleQueue()
+    answers: Sequence[Answer]
+    if not _threads.acquire(blocking=False):
+        answers = _evaluate(op.policy, op.requests)
+        return Raced(answers) if op.stops(answers) else Raced(answers, *_outcome(op.invoke))
+    _start_daemon(lambda: results.put(_evaluate(op.policy, op.requests)), _threads)
+    reply, error = _outcome(op.invoke)
+    # Each of its waits is bounded by itself; this is for a guard that computes without end.
+    try:
+        answers = results.get(timeout=2 * op.policy.deadline * len(op.requests))
+    except Empty:
+        assert op.policy.guard is not None
+        answers = [GuardTimeoutError(_late(op.policy.guard, op.policy.deadline))] * len(op.requests)
+    return Raced(answers, reply, error)
+
+
+async def _arace(op: Race) -> Raced:
+    """The guard in a task, the call here, which is cancelled when the guard says no."""
+    import anyio  # noqa: PLC0415
+
+    answers: Sequence[Answer] = ()
+    reply: Any = None
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        with anyio.CancelScope() as calling:
+
+            async def ask() -> None:
+                nonlocal answers
+                answers = await _aevaluate(op.policy, op.requests)
+                if op.stops(answers):
+                    calling.cancel()
+
+            group.start_soon(ask)
+            try:
+                reply = await op.invoke()
+            except Exception as error:  # noqa: BLE001 - the verdict comes first, and may be worse
+                failure = error
+    return Raced(answers, reply, failure)
+
+
+def _outcome(invoke: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    try:
+        return invoke(), None
+    except Exception as error:  # noqa: BLE001 - the verdict comes first, and may be worse
+        return None, error
 
 
 def _ask_blocking(guard: Binding, request: GuardRequest) -> Answer:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ref
 
 from .caller import CallContext
 from .codecs.parts import Codec, Text
@@ -20,7 +21,7 @@ from .guard.verdict import Answer, DecisionEvent, Ruling, rule
 from .telemetry import Recorder
 from .types import GuardRequest, GuardResponse, Mode, ModelContext, Stage, ToolContext
 
-__all__ = ["GUARDED", "Call", "Evaluate", "Exchange", "Invoke", "Policy", "judge"]
+__all__ = ["GUARDED", "Call", "Evaluate", "Exchange", "Invoke", "Leave", "Policy", "Race", "Raced", "judge"]
 
 # Set on requests by the instrumentation, for a gateway in this process: guarding them twice would be waste.
 # It is an extension of the request object, which never crosses a network.
@@ -29,13 +30,17 @@ GUARDED = "highflame.guarded"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How calls are guarded. Without a guard everything passes unseen."""
+    """How calls are guarded. Without a guard everything passes unseen.
+
+    ``races`` says that a call is made while its texts are still being judged.
+    """
 
     guard: Binding | None
     mode: Mode = Mode.ENFORCE
     fail_open: bool = False
     deadline: float = 2.0
     stream: str = "buffer"
+    races: bool = False
 
     @property
     def strict(self) -> bool:
@@ -81,6 +86,39 @@ class Invoke(Op[Any]):
         self.invoke = invoke
 
 
+@dataclass(frozen=True, slots=True)
+class Raced:
+    """What came of a call made beside its guard: its reply or why there is none, and the guard's answers."""
+
+    answers: Sequence[Answer]
+    reply: Any = None
+    error: Exception | None = None
+
+
+class Race(Op[Raced]):
+    """Ask the guard about some texts and make the call meanwhile; ``stops`` says that answers put an end to it."""
+
+    __slots__ = ("invoke", "policy", "requests", "stops")
+
+    def __init__(
+        self,
+        policy: Policy,
+        requests: Sequence[GuardRequest],
+        invoke: Callable[[], Any],
+        stops: Callable[[Sequence[Answer]], bool],
+    ) -> None:
+        self.policy, self.requests, self.invoke, self.stops = policy, requests, invoke, stops
+
+
+class Leave(Op[None]):
+    """Close a reply's body that nobody is going to read, if there is one."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, body: Any) -> None:
+        self.body = body
+
+
 class Exchange:
     """The state of one call.
 
@@ -88,10 +126,10 @@ class Exchange:
     an error can be raised where the caller reads the reply. Before that, an
     SDK stands between, which would wrap or retry it: then it is kept in
     ``refused`` and raised from the logical call. ``reading`` is true while a
-    reply's body is still to be read.
+    reply's body is still to be read, which is ``body``, as long as somebody has it.
     """
 
-    __slots__ = ("call", "policy", "reading", "recorder", "refused", "returned")
+    __slots__ = ("_body", "call", "policy", "reading", "recorder", "refused", "returned")
 
     def __init__(self, call: Call, policy: Policy, recorder: Recorder) -> None:
         self.call = call
@@ -100,6 +138,17 @@ class Exchange:
         self.refused: HighflameError | None = None
         self.returned = False
         self.reading = False
+        self._body: Callable[[], Any] = _nobody
+
+    @property
+    def body(self) -> Any:
+        """The guarded body that is being read."""
+        return self._body()
+
+    @body.setter
+    def body(self, body: Any) -> None:
+        # Weakly: a body that is dropped has to be noticed at once.
+        self._body = ref(body)
 
     def question(self, text: Text) -> GuardRequest:
         """What the guard is asked about a text."""
@@ -117,8 +166,14 @@ class Exchange:
 
     def settle(self, text: Text, answer: Answer) -> Ruling:
         """Rule on a guard's answer about a text, and leave the record of it."""
+        ruling = self.rule(text, answer)
+        self.note(text, answer, enforced=ruling.error is not None or ruling.text is not None)
+        return ruling
+
+    def rule(self, text: Text, answer: Answer) -> Ruling:
+        """What a guard's answer about a text means here."""
         policy = self.policy
-        ruling = rule(
+        return rule(
             text.value,
             answer,
             stage=text.stage,
@@ -126,8 +181,6 @@ class Exchange:
             fail_open=policy.fail_open,
             is_json=text.is_json,
         )
-        self.note(text, answer, enforced=ruling.error is not None or ruling.text is not None)
-        return ruling
 
     def note(self, text: Text, answer: Answer, *, enforced: bool) -> None:
         """Leave the record of one evaluation."""
@@ -164,6 +217,10 @@ def judge(exchange: Exchange, texts: Sequence[Text]) -> Flow[list[Ruling]]:
         return []
     answers = yield from Evaluate(exchange.policy, [exchange.question(text) for text in texts])
     return [exchange.settle(text, answer) for text, answer in zip(texts, answers, strict=True)]
+
+
+def _nobody() -> None:
+    """No body has been handed out."""
 
 
 def _arguments(text: Text) -> dict[str, Any]:

@@ -8,15 +8,18 @@ goes, `route`; how its reply is guarded while it is read, `screens`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from .caller import CallContext
+from .codecs import codec_for_body
 from .codecs.parts import Codec, edits_of, rewrite
-from .exchange import Call, Exchange, Invoke, Policy, judge
+from .exchange import Call, Exchange, Invoke, Leave, Policy, Race, judge
 from .flow import Flow
-from .guard.verdict import worst
-from .telemetry import CallFacts, Recorder
+from .guard.verdict import Answer, worst
+from .telemetry import CallFacts, Recorder, SilentRecorder
+from .types import Decision, GuardResponse
 
 __all__ = ["admit", "guarded", "open_exchange", "read_call"]
 
@@ -29,10 +32,11 @@ def guarded(exchange: Exchange, invoke: Callable[[Any], Any]) -> Flow[Any]:
     around its bytes; what that screen refused while the reply was read inside
     ``invoke`` is raised here.
     """
+    policy = exchange.policy
+    go = _race if policy.races and policy.guard is not None and exchange.call.texts else _take_turns
     try:
-        body = yield from admit(exchange)
         try:
-            reply = yield from Invoke(partial(invoke, body))
+            reply = yield from go(exchange, invoke)
         finally:
             # Even over an error: an SDK may stumble over what stands in the place of a refused reply.
             if exchange.refused is not None:
@@ -44,6 +48,44 @@ def guarded(exchange: Exchange, invoke: Callable[[Any], Any]) -> Flow[Any]:
     if not exchange.reading:
         exchange.recorder.end()
     return reply
+
+
+def _take_turns(exchange: Exchange, invoke: Callable[[Any], Any]) -> Flow[Any]:
+    """First the guard, then the call with what the guard made of its texts."""
+    body = yield from admit(exchange)
+    return (yield from Invoke(partial(invoke, body)))
+
+
+def _race(exchange: Exchange, invoke: Callable[[Any], Any]) -> Flow[Any]:
+    """The guard and the call at once: the reply waits for the verdict. What has left cannot be edited any more."""
+    call = exchange.call
+    raced = yield from Race(
+        exchange.policy,
+        [exchange.question(text) for text in call.texts],
+        partial(invoke, call.body),
+        lambda answers: any(
+            exchange.rule(text, _too_late(answer)).error is not None
+            for text, answer in zip(call.texts, answers, strict=True)
+        ),
+    )
+    rulings = [
+        exchange.settle(text, _too_late(answer)) for text, answer in zip(call.texts, raced.answers, strict=True)
+    ]
+    if error := worst([ruling.error for ruling in rulings if ruling.error is not None]):
+        yield from Leave(exchange.body)
+        # What was found in a reply that should never have been asked for is beside the point.
+        exchange.refused = None
+        raise error
+    if raced.error is not None:
+        raise raced.error
+    return raced.reply
+
+
+def _too_late(answer: Answer) -> Answer:
+    """A verdict on a text that has left: it can be stopped, but not be changed."""
+    if isinstance(answer, GuardResponse) and answer.decision is Decision.MODIFY:
+        return replace(answer, redacted_content=None, redaction_entries=())
+    return answer
 
 
 def admit(exchange: Exchange) -> Flow[Any]:
@@ -71,6 +113,7 @@ def read_call(
     """The call that a body makes; ``model`` where the URL says it and not the body."""
     if codec is None:
         return Call(provider=provider, method=method, path=path, body=body, model=model, caller=caller)
+    codec = codec_for_body(codec, path, body)
     read, addressed = codec.read_call(body), codec.read_path(path)
     return Call(
         provider=provider,
@@ -85,15 +128,20 @@ def read_call(
     )
 
 
-def open_exchange(call: Call, policy: Policy, *, server: str | None = None, port: int | None = None) -> Exchange:
+def open_exchange(
+    call: Call, policy: Policy, *, server: str | None = None, port: int | None = None, quiet: bool = False
+) -> Exchange:
     """Begin a call: start its span, and take the guard off where the caller has a reason on record."""
+    if quiet:
+        return Exchange(call, policy, SilentRecorder())
     codec = call.codec
-    name = f"{codec.operation} {call.model}" if codec and call.model else codec.operation if codec else None
+    operation = codec.operation_of(call.method, call.path) if codec is not None else None
+    name = f"{operation} {call.model}" if operation and call.model else operation
     recorder = Recorder(
         CallFacts(
             name=name or f"{call.method} {call.path}",
             provider=call.provider,
-            operation=codec.operation if codec else None,
+            operation=operation,
             api_type=codec.api_type if codec else None,
             model=call.model,
             stream=call.stream,
@@ -112,4 +160,4 @@ def audited(policy: Policy, recorder: Recorder, caller: CallContext) -> Policy:
     if caller.bypass is None or policy.guard is None:
         return policy
     recorder.audit_bypass(caller.bypass)
-    return Policy(guard=None, mode=policy.mode, fail_open=policy.fail_open, deadline=policy.deadline)
+    return replace(policy, guard=None)

@@ -22,4 +22,5 @@ def policy_of(settings: Settings) -> Policy:
         fail_open=settings.fail_open,
         deadline=settings.deadline,
         stream=settings.stream,
+        races=settings.guard_timing == "parallel",
     )

@@ -19,9 +19,9 @@ from tests.servers import Server, running
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No setting of the machine's, and no settings file of the working directory's."""
     for name in list(os.environ):
-        if name.startswith(("HIGHFLAME_", "JAVELIN_", "OTEL_", "OPENAI_", "AZURE_")) or name.lower().endswith(
-            "_proxy"
-        ):
+        if name.startswith(
+            ("HIGHFLAME_", "JAVELIN_", "OTEL_", "OPENAI_", "AZURE_", "PORTKEY_")
+        ) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
     monkeypatch.setattr("highflame_middleware.config._warned", set())
@@ -67,6 +67,8 @@ def routed(gateway: Server) -> Callable[..., Instrumentation]:
 
     def start(**changes: Any) -> Instrumentation:
         options = {"gateway": "openai-compatible", "base_url": f"{gateway.url}/v1", "guard": None, **changes}
+        # The tests' gateway takes whatever there is a codec for, so that every seam can be seen to reach it.
+        options.setdefault("carries", ("*",))
         return instrument(settings=Settings(**options, reroute_hosts=("*",)))
 
     return start

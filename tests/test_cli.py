@@ -84,6 +84,8 @@ def test_doctor_reaches_the_gateway(
     said = capsys.readouterr().out
     assert f"127.0.0.1:{gateway.port}: reachable" in said
     assert "set, but read by nothing in this version: token_url, route" in said
+    carried = "carries openai, anthropic-messages (without openai-realtime)"
+    assert f"{carried}; other formats are sent to their own hosts, its refusals raised" in said
     assert "zid_sk_1" not in said
     monkeypatch.setenv("HIGHFLAME_GATEWAY_URL", "http://127.0.0.1:9")
     assert main(["doctor"]) == 1

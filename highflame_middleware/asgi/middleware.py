@@ -77,7 +77,8 @@ class HighflameMiddleware:
         if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
             raise ConfigError(f"max_body={max_body!r} cannot be used: give a number of bytes, 1 or more")
         self._app: Any = app
-        self._policy = policy_of(settings)
+        # Never beside the application: what that does before the verdict cannot be undone.
+        self._policy = replace(policy_of(settings), races=False)
         self._peers = Peers.read(trusted_peers)
         self._max_body = max_body
 

@@ -191,7 +191,7 @@ class Gateway:
         await self._upstreams.aclose()
 
     def _admit(self, request: Request) -> _Incoming:
-        codec = codec_for_path(plain_path(request.path))
+        codec = codec_for_path(plain_path(request.path), spoken="openai")
         body = None
         if codec is not None and request.body:
             body = self._read(request)

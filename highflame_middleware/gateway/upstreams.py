@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ..errors import UnreadableError, UpstreamError, UpstreamTimeoutError
+from ..exchange import GUARDED
 from .messages import AsyncReply, Headers, Reply, Request, encoded, end_to_end, plain_path, without
 from .providers import Scripted, Upstream
 from .scripted import Play, play
@@ -121,7 +122,8 @@ def _outgoing(upstream: Upstream, request: Request) -> httpx.Request:
         upstream.base_url + _below(request.path) + query.replace("#", "%23"),
         headers=encoded(headers),
         content=request.body,
-        extensions={"timeout": timeout},
+        # The gateway has guarded it: where this process is instrumented as well, that need not be done again.
+        extensions={"timeout": timeout, GUARDED: True},
     )
 
 

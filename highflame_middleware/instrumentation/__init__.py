@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Collection, Mapping
 from threading import RLock
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,14 @@ def instrument(
     mode: Mode | str | Unset = UNSET,
     fail_open: bool | Unset = UNSET,
     deadline: float | Unset = UNSET,
+    guard_timing: str | Unset = UNSET,
+    only: Collection[str] | Unset | None = UNSET,
+    exclude: Collection[str] | Unset = UNSET,
+    on_unproven: str | Mapping[str, str] | Unset | None = UNSET,
+    headers: Mapping[str, str | Secret] | Unset = UNSET,
+    carries: Collection[str] | Unset = UNSET,
+    on_unsupported: str | Unset = UNSET,
+    on_blocked: str | Unset = UNSET,
     settings: Settings | str | None = None,
 ) -> Instrumentation:
     """Guard, route and trace every LLM call that this process makes from now on.
@@ -115,6 +124,14 @@ def instrument(
         "mode": mode,
         "fail_open": fail_open,
         "deadline": deadline,
+        "guard_timing": guard_timing,
+        "only": only,
+        "exclude": exclude,
+        "on_unproven": on_unproven,
+        "headers": headers,
+        "carries": carries,
+        "on_unsupported": on_unsupported,
+        "on_blocked": on_blocked,
     }
     if isinstance(settings, Settings):
         resolved = settings.with_changes(**given)
@@ -164,6 +181,8 @@ def _announcement(settings: Settings) -> str:
         where = "calls keep their own base URL and credentials"
     elif settings.gateway_url is None:
         where = "calls go through the gateway in this process; credentials follow its providers' settings"
+    elif settings.gateway == "portkey" and settings.virtual_api_key is not None:
+        where = f"calls go to {settings.gateway_url} with the configured virtual key in place of the client's"
     elif settings.api_key is None:
         where = f"calls go to {settings.gateway_url} with the client's own credentials"
     elif settings.gateway == "openai-compatible":
@@ -172,4 +191,7 @@ def _announcement(settings: Settings) -> str:
         where = (
             f"calls go to {settings.gateway_url} with the configured gateway key and the client's own credentials"
         )
+    if settings.gateway is not None:
+        refused = settings.on_unsupported == "refuse"
+        where += f"; formats it does not carry {'are refused' if refused else 'go to their own hosts'}"
     return f"instrumented: {guarding}; {where}"

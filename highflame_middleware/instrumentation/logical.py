@@ -6,45 +6,95 @@ what is made of the parts is the same for all, and stands here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..answers import answers_screened
 from ..caller import current_context
-from ..codecs import codec_for_path
+from ..codecs import base_of_path, codec_for_path
 from ..config import Settings
-from ..errors import HighflameError, UnreadableError
+from ..errors import HighflameError, UnreadableError, UnsupportedError
 from ..exchange import Policy
 from ..pipeline import open_exchange, read_call
-from ..route import PROVIDER_HEADER, Origin, choose, deployment_of, place, provider_name
+from ..route import (
+    PROVIDER_HEADER,
+    Detour,
+    Origin,
+    Route,
+    choose,
+    deployment_of,
+    headers_for,
+    place,
+    provider_name,
+    readdressed,
+)
+from ..screens import Screen, screen_for
 from ..telemetry import trace_headers
 
 if TYPE_CHECKING:
     from ..gateway import Gateway
 
-__all__ = ["Address", "Door", "LogicalCall"]
+__all__ = ["STAND_IN", "Address", "Door", "LogicalCall", "under_way"]
+
+
+def _vouched() -> None:
+    """Nothing speaks against it."""
+
+
+def _unheard(detour: Detour) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """What the seams need of the instrumentation: its settings, and the gateway in this process if there is one."""
+    """What a seam needs of the instrumentation: its settings, and the gateway in this process if there is one.
+
+    ``vouch`` raises where the calls of the seam's SDK must not be made, ``quiet``
+    calls leave no record. ``detoured`` is told of calls that the gateway does not carry.
+    """
 
     settings: Settings
     policy: Policy
     active: Callable[[], bool]
     gateway: Gateway | None = None
     inside: Callable[[ModuleType], tuple[Any, Any]] | None = None
+    vouch: Callable[[], None] = _vouched
+    detoured: Callable[[Detour], None] = _unheard
+    quiet: bool = False
+
+
+# In whose place a door stands while a seam is being proven: the calls made then are nobody's.
+STAND_IN: ContextVar[Door | None] = ContextVar("highflame_stand_in", default=None)
+
+
+# The call that is being made in this context, for seams below that see requests and not calls.
+_under_way: ContextVar[LogicalCall | None] = ContextVar("highflame_under_way", default=None)
+
+
+def under_way() -> LogicalCall | None:
+    """The call that an SDK is making in this context."""
+    return _under_way.get()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where one request is to go: its URL, headers to set and headers to remove."""
+    """Where one request is to go: its URL, headers to set and headers to remove; `changes` for what it bears."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
     dropped: frozenset[str] = frozenset()
+    route: Route | None = field(default=None, repr=False)
+
+    def changes(self, present: Mapping[str, str]) -> tuple[frozenset[str], Mapping[str, str]]:
+        """The headers to remove from a request that has these, by lower-case name, and then those to set."""
+        if self.route is None:
+            return self.dropped, self.headers
+        dropped, headers = readdressed(self.route, present)
+        return dropped | self.dropped, {**headers, **self.headers}
 
 
 class LogicalCall:
@@ -54,7 +104,10 @@ class LogicalCall:
     ``spoken`` is the provider whose format the SDK speaks (a key of
     `highflame_middleware.route.PROVIDERS`), ``read_body`` gives the wire JSON
     and is asked only where there is a codec for it, ``headers`` are those that
-    the caller gave.
+    the caller gave. ``inside`` says that its requests are sent by httpx or
+    httpx2, so that they could reach a gateway in this process. ``over`` names
+    what carries it where that is not HTTP alone, which is then a part of the
+    format that a gateway has to carry; ``model`` is given where neither path nor body has it.
     """
 
     def __init__(
@@ -67,9 +120,17 @@ class LogicalCall:
         path: str,
         read_body: Callable[[], Any],
         headers: tuple[Any, ...] = (),
+        inside: bool = True,
+        over: str | None = None,
+        model: str | None = None,
     ) -> None:
-        self._door, self.origin = door, origin
-        codec = codec_for_path(path)
+        door = STAND_IN.get() or door
+        door.vouch()
+        # What one SDK counts to the path another counts to the base URL; all of Azure's is needed for the model.
+        base = "" if origin.azure else base_of_path(path, spoken=spoken)
+        origin, path = replace(origin, path=f"{origin.path}{base}"), path[len(base) :]
+        self._door, self._spoken, self.origin = door, spoken, origin
+        codec = codec_for_path(path, spoken=spoken)
         self.body = None
         if codec is not None:
             try:
@@ -86,22 +147,40 @@ class LogicalCall:
             codec=codec,
             body=self.body,
             caller=caller,
-            model=deployment_of(origin, path),
+            model=model or deployment_of(origin, path),
         )
-        self.route = choose(origin, call.model, door.settings, caller, spoken=spoken)
-        if self.route is not None and self.route.embedded and not self._taken(call.model, headers):
-            self.route = None
+        route = choose(
+            origin,
+            call.model,
+            door.settings,
+            caller,
+            spoken=spoken,
+            codec="-".join(filter(None, (over, codec.name))) if codec is not None else over,
+            path=path,
+            given=_given(headers),
+        )
+        if isinstance(route, Route) and route.embedded:
+            taken = inside and self._taken(call.model, headers)
+            # For a model that none of its providers takes, the client's own way is as good, unless it is barred.
+            if not inside or (not taken and door.settings.on_unsupported == "refuse"):
+                route = Detour(dialect=route.dialect, format=codec.name if codec is not None else spoken)
+            elif not taken:
+                route = None
+        self.route = route if isinstance(route, Route) else None
         server = origin
         if self.route is not None and not self.route.embedded:
             server = Origin.of(self.route.base_url)
-        self.exchange = open_exchange(call, door.policy, server=server.host, port=server.port)
+        self.exchange = open_exchange(call, door.policy, server=server.host, port=server.port, quiet=door.quiet)
         if self.route is not None:
             self.exchange.recorder.annotate("gateway", self.route.dialect)
+        if isinstance(route, Detour):
+            self._go_without(route)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Be in the call's span while the SDK makes it; what it raises says where the call went."""
         route = self.route
+        token = _under_way.set(self)
         try:
             with self.exchange.recorder.attached():
                 yield
@@ -113,6 +192,17 @@ class LogicalCall:
                     f"This call went to the {route.dialect} gateway at {route.base_url} (highflame_middleware)"
                 )
             raise
+        finally:
+            _under_way.reset(token)
+
+    def sends_to(self, scheme: str, address: str, raw_path: str) -> bool:
+        """Whether a request is one of this call's own, by where it goes: to its host or gateway, and which API."""
+        places = {(self.origin.scheme, self.origin.address)}
+        if self.route is not None and not self.route.embedded:
+            gateway = Origin.of(self.route.base_url)
+            places.add((gateway.scheme, gateway.address))
+        codec, there = self.exchange.call.codec, codec_for_path(raw_path, spoken=self._spoken)
+        return (scheme, address) in places and codec is not None and there is not None and codec.name == there.name
 
     def outgoing(self, body: Any) -> Any:
         """The body to send for what the guard made of the call's: with the model's name at the gateway."""
@@ -127,8 +217,25 @@ class LogicalCall:
             return None
         return Address(
             url=place(self.route, self.origin, raw_path),
-            headers={**self.route.headers, **trace_headers(self.exchange.recorder.span)},
+            headers={
+                **self.route.headers,
+                **headers_for(self.route, self.origin, raw_path),
+                **trace_headers(self.exchange.recorder.span),
+            },
             dropped=self.route.dropped,
+            route=self.route,
+        )
+
+    def screen(self, status: int, headers: MutableMapping[str, str]) -> Screen | None:
+        """The screen for a reply, which also finds what the gateway answered in the model's place."""
+        exchange, route = self.exchange, self.route
+        kind = headers.get("content-type")
+        inner = screen_for(exchange, status=status, content_type=kind, codec=exchange.call.codec)
+        if route is None or route.embedded:
+            return inner
+        raises = self._door.settings.on_blocked == "raise"
+        return answers_screened(
+            inner, exchange, dialect=route.dialect, status=status, headers=headers, raises=raises
         )
 
     def senders(self, module: ModuleType, client: Any) -> tuple[Any, Any]:
@@ -137,8 +244,22 @@ class LogicalCall:
             return self._door.inside(module)
         return client, client
 
+    def _go_without(self, detour: Detour) -> None:
+        """The gateway does not carry the call: it goes as its client sends it, or not at all."""
+        recorder = self.exchange.recorder
+        recorder.annotate("gateway.unsupported", detour.format)
+        if self._door.settings.on_unsupported == "direct":
+            self._door.detoured(detour)
+            return
+        error = UnsupportedError(
+            f"The {detour.dialect} gateway does not carry calls in the format {detour.format}, and on_unsupported "
+            "is 'refuse': set it to 'direct' to let them go to their own host, or name the format in carries"
+        )
+        recorder.fail(error)
+        raise error
+
     def _taken(self, model: str | None, headers: tuple[Any, ...]) -> bool:
-        """Whether a provider of the gateway in this process is meant; else the client's own way is as good."""
+        """Whether a provider of the gateway in this process is meant."""
         gateway = self._door.gateway
         named = any(
             isinstance(name, str) and name.lower() == PROVIDER_HEADER
@@ -147,3 +268,16 @@ class LogicalCall:
             for name in given
         )
         return gateway is not None and (named or gateway.takes(model))
+
+
+def _given(headers: tuple[Any, ...]) -> dict[str, str]:
+    """What the caller's own headers say, by lower-case name; those of the call before those of its client."""
+    found: dict[str, str] = {}
+    for given in reversed(headers):
+        if isinstance(given, Mapping):
+            found |= {
+                name.lower(): value
+                for name, value in given.items()
+                if isinstance(name, str) and isinstance(value, str)
+            }
+    return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 __all__ = ["Patches"]
@@ -21,11 +22,14 @@ class Patches:
     """The replacements made for one instrumentation, undone in reverse order."""
 
     def __init__(self) -> None:
-        self._made: list[tuple[type, str, Any, bool, Callable[..., Any]]] = []
+        self._made: list[tuple[type | ModuleType, str, Any, bool, Callable[..., Any]]] = []
         self._roots: list[tuple[type, str]] = []
 
-    def replace(self, owner: type, name: str, wrap: Wrap) -> None:
-        """Put ``wrap(original)`` in the place of a method; the original is handed over as its descriptor."""
+    def replace(self, owner: type | ModuleType, name: str, wrap: Wrap) -> None:
+        """Put ``wrap(original)`` in the place of a method; the original is handed over as its descriptor.
+
+        A module's function is replaced in the same way.
+        """
         original = inspect.getattr_static(owner, name)
         owned = name in vars(owner)
         ours = wrap(original)

@@ -23,6 +23,7 @@ from ..errors import UnreadableError
 from ..flow import arun, run
 from ..pipeline import guarded
 from ..route import Origin
+from ..telemetry import SilentRecorder
 from .logical import Door, LogicalCall
 from .patches import Patches
 from .wire import TAG, Attempt
@@ -38,6 +39,9 @@ class _Running:
     options: Any
     call: LogicalCall
 
+
+# The beginnings of content types of bodies without a text.
+_WORDLESS = ("application/sdp", "audio/", "image/", "video/")
 
 _running: ContextVar[_Running | None] = ContextVar("highflame_running", default=None)
 
@@ -103,6 +107,13 @@ def _sending(call: LogicalCall, client: Any, options: Any, body: Any) -> Iterato
     """The options to give the SDK, while what its client builds and sends belongs to this call."""
     body = call.outgoing(body)
     sent = options if body is call.body else _with_body(options, body)
+    recorder = call.exchange.recorder
+    if getattr(sent, "span_name", None) is not None and (
+        recorder.recording or isinstance(recorder, SilentRecorder)
+    ):
+        # Some SDKs make a span of each call themselves: this call has its span already, or is to have none.
+        sent = copy.copy(sent)
+        sent.span_name = None
     token = _running.set(_Running(client, sent, call))
     try:
         with call.attached():
@@ -141,13 +152,41 @@ def _wire_body(options: Any) -> Any:
     """The JSON that the SDK will send, extra fields merged in, as plain data."""
     content = getattr(options, "content", None)
     if content is not None:
-        return _parsed(content, options.url)
+        return None if _declared(options).startswith(_WORDLESS) else _parsed(content, options.url)
     body, extra = options.json_data, options.extra_json
     if isinstance(body, bytes):
         return _parsed(body, options.url)
     if extra is not None:
         body = {**body, **extra} if isinstance(body, Mapping) else extra if body is None else body
+    if fields := _fields(options):
+        body = {**(body or {}), **{name: value for name, (_, value) in fields.items()}}
     return _plain(body)
+
+
+def _declared(options: Any) -> str:
+    """The content type that a call gives its body itself."""
+    headers = options.headers if isinstance(options.headers, Mapping) else {}
+    return next((str(value).lower() for name, value in headers.items() if name.lower() == "content-type"), "")
+
+
+def _fields(options: Any) -> dict[str, tuple[int, Any]]:
+    """The parts of a form that stand among its files and are none: by name, where they are and what they say.
+
+    An SDK puts there what is to have a content type of its own; JSON among it is read as JSON.
+    """
+    files = getattr(options, "files", None)
+    found: dict[str, tuple[int, Any]] = {}
+    for index, (name, part) in enumerate(files.items() if isinstance(files, Mapping) else files or ()):
+        if not isinstance(part, tuple) or len(part) < 2 or part[0] is not None:
+            continue
+        content = part[1].decode("utf-8", "replace") if isinstance(part[1], bytes) else part[1]
+        if not isinstance(content, str):
+            continue
+        if name in found or name in (options.json_data or ()):
+            raise UnreadableError(f"The form of the call to {options.url} names a field twice: {name}")
+        is_json = len(part) > 2 and str(part[2]).partition(";")[0].strip() == "application/json"
+        found[name] = (index, _parsed(content, options.url) if is_json else content)
+    return found
 
 
 def _parsed(content: Any, url: str) -> Any:
@@ -186,7 +225,16 @@ def _with_body(options: Any, body: Any) -> Any:
     sent = copy.copy(options)
     if getattr(options, "content", None) is not None:
         sent.content = dump_json(body)
-    else:
-        sent.json_data = body
-        sent.extra_json = None
+        return sent
+    if fields := _fields(options):
+        files = list(options.files.items() if isinstance(options.files, Mapping) else options.files)
+        for name, (index, value) in fields.items():
+            said = body.get(name)
+            if said != value:
+                written = said.encode() if isinstance(said, str) else dump_json(said)
+                files[index] = (name, (None, written, *files[index][1][2:]))
+        sent.files = files
+        body = {name: value for name, value in body.items() if name not in fields} or None
+    sent.json_data = body
+    sent.extra_json = None
     return sent

@@ -14,17 +14,17 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from ..answers import AnswerScreen
 from ..bodies import AsyncGuardedBody, GuardedBody
-from ..exchange import GUARDED, Exchange
-from ..screens import Screen, screen_for
+from ..exchange import GUARDED
+from ..route import taken_off
+from ..screens import Screen
 from .logical import LogicalCall
 from .patches import Patches
 
 __all__ = ["TAG", "Attempt", "patch_wire"]
 
 TAG = "highflame.attempt"
-# Headers that may hold a credential meant for the gateway: a redirect must not take them to another host.
-_CREDENTIALS = ("authorization", "api-key", "x-api-key", "x-goog-api-key")
 
 
 class Attempt:
@@ -38,10 +38,13 @@ class Attempt:
 
     def address(self, request: Any) -> None:
         """Point a request at the gateway; where a redirect has left the gateway, take our headers off again."""
+        if self.call.exchange.refused is not None:
+            # Some SDKs ask another model where the first refuses; this refusal is the call's.
+            raise self.call.exchange.refused
         if self._sent_to is not None:
             route = self.call.route
             if route is not None and _authority(request.url) != self._sent_to:
-                for name in (*route.headers, *_CREDENTIALS):
+                for name in taken_off(route, tuple(request.headers)):
                     request.headers.pop(name, None)
             return
         address = self.call.address(request.url.raw_path.decode("ascii"))
@@ -49,9 +52,10 @@ class Attempt:
             return
         request.url = type(request.url)(address.url)
         request.headers["host"] = request.url.netloc.decode("ascii")
-        for name in address.dropped:
+        dropped, headers = address.changes(request.headers)
+        for name in dropped:
             request.headers.pop(name, None)
-        request.headers.update(address.headers)
+        request.headers.update(headers)
         self._sent_to = _authority(request.url)
 
 
@@ -66,7 +70,7 @@ def patch_wire(module: ModuleType, patches: Patches, active: Callable[[], bool])
             attempt.address(request)
             with _untagged(request):
                 response = original(attempt.call.senders(module, self)[0], request)
-            return _guard(module, attempt.call.exchange, response)
+            return _guard(module, attempt.call, response)
 
         return _send_single_request
 
@@ -78,7 +82,7 @@ def patch_wire(module: ModuleType, patches: Patches, active: Callable[[], bool])
             attempt.address(request)
             with _untagged(request):
                 response = await original(attempt.call.senders(module, self)[1], request)
-            return _aguard(module, attempt.call.exchange, response)
+            return await _aguard(module, attempt.call, response)
 
         return _send_single_request
 
@@ -86,8 +90,8 @@ def patch_wire(module: ModuleType, patches: Patches, active: Callable[[], bool])
     patches.replace(module.AsyncClient, "_send_single_request", asynchronous)
 
 
-def _guard(module: ModuleType, exchange: Exchange, response: Any) -> Any:
-    screen = _screen(exchange, response)
+def _guard(module: ModuleType, call: LogicalCall, response: Any) -> Any:
+    screen = call.screen(response.status_code, response.headers)
     if screen is None:
         return response
     if response.is_closed:
@@ -98,11 +102,14 @@ def _guard(module: ModuleType, exchange: Exchange, response: Any) -> Any:
         source, close = inner.iter_bytes(), inner.close
     else:
         source, close = iter(response.stream), response.stream.close
-    return _restreamed(module, response, _stream_types(module)[0](source, close, exchange, screen))
+    body = _stream_types(module)[0](source, close, call.exchange, screen)
+    if _presses(screen, response):
+        body.prime()
+    return _restreamed(module, _settled(call, response), body)
 
 
-def _aguard(module: ModuleType, exchange: Exchange, response: Any) -> Any:
-    screen = _screen(exchange, response)
+async def _aguard(module: ModuleType, call: LogicalCall, response: Any) -> Any:
+    screen = call.screen(response.status_code, response.headers)
     if screen is None:
         return response
     if response.is_closed:
@@ -112,20 +119,27 @@ def _aguard(module: ModuleType, exchange: Exchange, response: Any) -> Any:
         source, aclose = inner.aiter_bytes(), inner.aclose
     else:
         source, aclose = aiter(response.stream), response.stream.aclose
-    return _restreamed(module, response, _stream_types(module)[1](source, aclose, exchange, screen))
+    body = _stream_types(module)[1](source, aclose, call.exchange, screen)
+    if _presses(screen, response):
+        await body.prime()
+    return _restreamed(module, _settled(call, response), body)
 
 
 async def _once(content: bytes) -> Any:
     yield content
 
 
-def _screen(exchange: Exchange, response: Any) -> Screen | None:
-    return screen_for(
-        exchange,
-        status=response.status_code,
-        content_type=response.headers.get("content-type"),
-        codec=exchange.call.codec,
-    )
+def _presses(screen: Screen, response: Any) -> bool:
+    """Whether it must be known at once if a gateway refuses: an SDK looks at an error's status, and tries again."""
+    return isinstance(screen, AnswerScreen) and (response.status_code >= 400 or response.is_closed)
+
+
+def _settled(call: LogicalCall, response: Any) -> Any:
+    """The response, as a success where what stands in it now is a refusal: an error would be tried again."""
+    if call.exchange.refused is not None and response.status_code >= 400:
+        response.status_code = 200
+        response.headers["content-type"] = "application/json"
+    return response
 
 
 def _restreamed(module: ModuleType, response: Any, stream: Any) -> Any:

@@ -16,7 +16,7 @@ import pytest
 from highflame_middleware import ConfigError, Gateway, Mode, Settings, instrument, uninstrument
 from highflame_middleware.instrumentation import Instrumentation, installation
 from highflame_middleware.testing import FakeGuard, ScriptedProvider
-from tests.instrumentation.kits.openai import MESSAGES, speaking
+from tests.instrumentation.kits.openai import CASES, KIT, MESSAGES, speaking
 from tests.servers import Server
 
 Start = Callable[..., Instrumentation]
@@ -57,7 +57,10 @@ def test_uninstrumenting_nothing_does_nothing() -> None:
     [
         ({"gateway": "openai-compatible"}, "give base_url= or set HIGHFLAME_GATEWAY_URL"),
         ({"gateway": "highflame"}, "give api_key= or set HIGHFLAME_API_KEY"),
-        ({"gateway": "portkey"}, "not part of this version: use one of highflame"),
+        (
+            {"settings": Settings(), "gateway": "kong"},
+            "unknown: use one of highflame, highflame-v2, javelin, portkey",
+        ),
         ({"gateway": "litellm"}, "unknown: use one of highflame"),
         ({"gateway": 7}, "cannot be used"),
         ({"gateway": print}, r"neither a name nor a highflame_middleware\.Gateway"),
@@ -197,6 +200,15 @@ def test_a_seam_that_cannot_be_patched_does_not_break_the_import(monkeypatch: py
             "go to http://gw/v1 with the configured gateway key in place of the client's",
         ),
         ({"gateway": "embedded"}, "go through the gateway in this process"),
+        (
+            {"gateway": "highflame", "api_key": "zid_sk_1", "on_unsupported": "refuse"},
+            "the client's own credentials; formats it does not carry are refused",
+        ),
+        (
+            {"gateway": "portkey", "settings": Settings(virtual_api_key="key-1")},
+            "go to http://localhost:8787/v1 with the configured virtual key in place of the client's; "
+            "formats it does not carry go to their own hosts",
+        ),
     ],
 )
 def test_the_start_up_line_says_which_credentials_go_where(
@@ -275,3 +287,21 @@ def test_a_provider_without_sockets_serves_both_kinds() -> None:
         return str(reply.choices[0].message.content)
 
     assert asyncio.run(ask()) == "Hi."
+
+
+def test_only_and_exclude_say_whose_calls_are_caught(provider: Server) -> None:
+    guard = FakeGuard()
+    for choice in ({"exclude": ["openai"]}, {"only": ["anthropic"]}):
+        with instrument(guard=guard, **choice) as handle:
+            assert handle.status()["openai"].state == "excluded"
+            KIT.perform("sync", provider, CASES["chat"])
+    assert guard.requests == []
+    with instrument(guard=guard, only=["openai"]) as handle:
+        assert handle.status()["openai"].state == "patched"
+        KIT.perform("sync", provider, CASES["chat"])
+    assert guard.requests != []
+
+
+def test_a_name_that_is_no_sdk_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"exclude names 'opnai', which is no SDK known here: use .*openai"):
+        instrument(exclude=["opnai"])

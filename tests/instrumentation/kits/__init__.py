@@ -20,7 +20,17 @@ __all__ = ["KITS", "PIECES", "PROMPT", "SPOKEN", "Case", "Kit", "installed_kits"
 
 # By the kit's module: what must be importable for it.
 KITS: Mapping[str, str] = {
+    "anthropic": "anthropic",
+    "bedrock": "boto3",
+    "google": "google.genai",
+    "google_vertex": "google.genai",
     "openai": "openai",
+    "together": "together",
+    "plain_httpx2": "httpx2",
+    "plain_httpx": "httpx",
+    "mistralai": "mistralai",
+    "groq": "groq",
+    "cohere": "cohere",
 }
 
 PROMPT = "Tell me the SECRET."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any
 
 import openai
 
 from tests.instrumentation.kits import PIECES, Case, Kit
+from tests.instrumentation.kits.openai_resources import RESOURCES, answering
 from tests.servers import Answer, Respond, Seen, scripted
 
 __all__ = ["CASES", "GUARDED", "KIT", "MESSAGES", "make", "speaking"]
@@ -84,14 +84,12 @@ CASES: dict[str, Case] = {
         lambda raw: raw.parse().output_text,
         "responses",
     ),
-    "images": Case(lambda c: c.images.generate(prompt="a cat", model="m")),
-    "transcription": Case(lambda c: c.audio.transcriptions.create(model="m", file=("a.wav", io.BytesIO(b"RIFF")))),
-    "speech": Case(lambda c: c.audio.speech.create(model="m", voice="alloy", input="hello")),
     "moderations": Case(lambda c: c.moderations.create(input="hello")),
     "files create": Case(lambda c: c.files.create(file=("a.jsonl", b"{}"), purpose="batch")),
     "files list": Case(lambda c: c.files.list()),
     "batches list": Case(lambda c: c.batches.list()),
     "models list": Case(lambda c: c.models.list()),
+    **RESOURCES,
 }
 
 # What the openai-* codecs read, and so the guard: all but the embeddings' numbers.
@@ -101,10 +99,8 @@ GUARDED = [name for name, case in CASES.items() if case.text is not None]
 def speaking(streamed: list[str] | None = None) -> Respond:
     """A server that has something to hide in every format, and an answer for every other path."""
     speak = scripted([{"chunks": streamed or PIECES}])
+    resources = answering(streamed or PIECES)
     others: dict[str, tuple[str, bytes]] = {
-        "/images/generations": ("application/json", b'{"created": 1, "data": [{"url": "http://i"}]}'),
-        "/audio/transcriptions": ("application/json", b'{"text": "hello"}'),
-        "/audio/speech": ("audio/mpeg", b"\xff\xfb\x00SECRET"),
         "/moderations": ("application/json", b'{"id": "m", "model": "m", "results": []}'),
         "/files": ("application/json", b'{"object": "list", "data": [], "id": "f", "has_more": false}'),
         "/batches": ("application/json", b'{"object": "list", "data": [], "has_more": false}'),
@@ -113,6 +109,8 @@ def speaking(streamed: list[str] | None = None) -> Respond:
 
     def respond(seen: Seen) -> Answer:
         path = seen.path.partition("?")[0]
+        if (answer := resources(seen)) is not None:
+            return answer
         for suffix, (kind, content) in others.items():
             if path.endswith(suffix):
                 return Answer(200, (("content-type", kind),), [content], length=len(content))
