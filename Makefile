@@ -7,20 +7,22 @@ DEV := $(ENVS)/dev
 DEV_BIN := $(DEV)/bin
 UV := $(ENVS)/uv/bin/uv
 STAMP := $(DEV)/.installed
+MATRIX = PATH="$(abspath $(ENVS)/uv/bin):$$PATH" $(ENVS)/uv/bin/python tests/packaging/matrix.py
 export UV_PYTHON_DOWNLOADS = never
 # Where pip has been pointed at another index, uv is pointed there too.
 ifdef PIP_INDEX_URL
 export UV_INDEX_URL = $(PIP_INDEX_URL)
 endif
 
-.PHONY: demo test test-all lint types layers unit wheel replay matrix bench format clean
+.PHONY: demo test test-all lint types layers unit wheel replay matrix frameworks bench format clean
+.PHONY: matrix-newest matrix-rotating
 
 demo: $(ENVS)/demo/.installed  ## show what the library does
 	@$(ENVS)/demo/bin/python -m highflame_middleware demo
 
-test: lint types layers unit wheel matrix-quick  ## everything that must pass before a change lands
+test: lint types layers unit wheel matrix-newest matrix-rotating  ## everything that must pass before a change lands
 
-test-all: lint types layers unit wheel matrix replay  ## test, with the whole version matrix and every recording
+test-all: lint types layers unit wheel matrix frameworks replay  ## test, with the whole matrix and every recording
 
 lint: $(STAMP)
 	$(DEV_BIN)/ruff check .
@@ -34,7 +36,7 @@ layers: $(STAMP)
 	$(DEV_BIN)/lint-imports
 
 unit: $(STAMP)
-	$(DEV_BIN)/python -m pytest
+	$(DEV_BIN)/python -m pytest -n auto
 
 wheel: $(STAMP)  ## the built wheel, installed alone, imported, run
 	$(DEV_BIN)/python tests/packaging/check_wheel.py
@@ -42,12 +44,14 @@ wheel: $(STAMP)  ## the built wheel, installed alone, imported, run
 replay: $(STAMP)  ## recorded traffic of TRAFFIC_DIR, through the SDK, bare and instrumented
 	$(DEV_BIN)/python -m tests.replay.replaying
 
-matrix: $(UV)  ## the seam on openai 1.40, 1.109, 2.54 and the newest, on Python 3.11 to 3.13
-	PATH="$(abspath $(ENVS)/uv/bin):$$PATH" $(ENVS)/uv/bin/python tests/packaging/matrix.py all
+matrix: $(UV)  ## the seams on the floor, the last of each major and the newest of every SDK, on Python 3.11 to 3.13
+	$(MATRIX) seams
 
-.PHONY: matrix-quick
-matrix-quick: $(UV)
-	PATH="$(abspath $(ENVS)/uv/bin):$$PATH" $(ENVS)/uv/bin/python tests/packaging/matrix.py default
+frameworks: $(UV)  ## a real call through each framework, and beside other instrumentors
+	$(MATRIX) frameworks
+
+matrix-newest matrix-rotating: matrix-%: $(UV)
+	$(MATRIX) $*
 
 bench: $(STAMP)  ## costs as ratios; slow, and only meaningful on a quiet machine
 	$(DEV_BIN)/python benchmarks/imports.py

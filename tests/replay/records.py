@@ -32,11 +32,12 @@ class Record:
     headers: tuple[tuple[str, str], ...]
     content: bytes = field(repr=False)
     gzipped: bool = False
+    method: str = "POST"
 
     @property
     def codec(self) -> str | None:
         """The format, where this library has a codec for it."""
-        found = codec_for_path(urlsplit(self.url).path)
+        found = codec_for_path(urlsplit(self.url).path, spoken="")
         return found.name if found is not None and isinstance(self.body, dict) else None
 
 
@@ -72,6 +73,7 @@ def _record(source: str, row: dict[str, Any]) -> Record:
         headers=tuple(kept),
         content=base64.b64decode(response["body_b64"] or ""),
         gzipped=gzipped,
+        method=request["method"],
     )
 
 

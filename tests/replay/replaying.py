@@ -80,7 +80,7 @@ class Replay:
         return out
 
     def _noted(self, observed: Observed) -> Observed:
-        observed.sent = [seen.body for seen in self._server.log]
+        observed.sent = [_unbounded(seen) for seen in self._server.log]
         self._server.log.clear()
         return observed
 
@@ -107,6 +107,12 @@ def _split(record: Record, index: int) -> Iterator[bytes]:
         yield content
 
 
+def _unbounded(seen: Seen) -> bytes:
+    """What was sent, without the line that parts a form's fields, which is another each time."""
+    found = re.match(r"multipart/form-data; boundary=(\S+)", seen.headers.get("content-type", ""))
+    return seen.body.replace(found[1].encode(), b"") if found else seen.body
+
+
 def _seen_error(error: Exception) -> tuple[str, Any, Any]:
     return type(error).__name__, getattr(error, "status_code", None), getattr(error, "body", str(error))
 
@@ -123,16 +129,18 @@ def compare(bare: Observed, other: Observed) -> str:
 
 
 def replay_all(
-    records: Iterable[Record], report: Callable[[Player, Record, str, str, str], None]
+    records: Iterable[Record],
+    report: Callable[[Player, Record, str, str, str], None],
+    players: Iterable[Player] | None = None,
 ) -> list[tuple[Player, Record]]:
-    """Replay records through every setup, each with the SDK that makes such calls.
+    """Replay records through every setup, each with every SDK that makes such calls.
 
     ``report(player, record, kind, setup, difference)`` is called for each
     comparison. Gives which record was replayed with which SDK.
     """
     records = list(records)
     replayed = []
-    for player in installed_players():
+    for player in installed_players() if players is None else players:
         chosen = [record for record in records if player.takes(record)]
         if not chosen:
             continue

@@ -17,7 +17,16 @@ __all__ = ["PLAYERS", "Observed", "Player", "installed_players", "plain"]
 
 # By the player's module: what must be importable for it.
 PLAYERS: Mapping[str, str] = {
+    "anthropic": "anthropic",
+    "bedrock": "aiobotocore",
+    "google": "google.genai",
     "openai": "openai",
+    "together": "together",
+    "plain_httpx2": "httpx2",
+    "plain_httpx": "httpx",
+    "mistralai": "mistralai",
+    "groq": "groq",
+    "cohere": "cohere",
 }
 
 

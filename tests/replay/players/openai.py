@@ -10,6 +10,7 @@ from typing import Any
 import openai
 
 from tests.replay.players import Observed, Player, plain
+from tests.replay.players.openai_resources import made
 from tests.replay.records import Record
 
 # Providers whose own SDK makes these calls, or none does.
@@ -49,6 +50,8 @@ def _operation(record: Record) -> str:
 
 
 def _takes(record: Record) -> bool:
+    if record.provider == "openai" and made(record) is not None:
+        return True
     known = _operation(record) if record.provider in _PROVIDERS and isinstance(record.body, dict) else ""
     return bool(known) and (known != "responses" or hasattr(openai.OpenAI, "responses"))
 
@@ -67,6 +70,14 @@ async def _aclients(url: str) -> AsyncIterator[_Pair]:
 
 
 def _play(pair: _Pair, record: Record, headers: dict[str, str]) -> Observed:
+    if record.provider == "openai" and (other := made(record)) is not None:
+        other.arguments["extra_headers"] = headers
+        if not record.stream:
+            raw = other.of(pair.plain, "with_raw_response")
+            return Observed(raw.content, _parsed(raw))
+        with other.of(pair.plain, "with_streaming_response") as response:
+            content = b"".join(response.iter_bytes())
+        return Observed(content, [plain(item) for item in other.of(pair.plain)])
     resource, arguments = pair.of(record), _arguments(record, headers)
     if not record.stream:
         raw = resource.with_raw_response.create(**arguments)
@@ -77,6 +88,14 @@ def _play(pair: _Pair, record: Record, headers: dict[str, str]) -> Observed:
 
 
 async def _aplay(pair: _Pair, record: Record, headers: dict[str, str]) -> Observed:
+    if record.provider == "openai" and (other := made(record)) is not None:
+        other.arguments["extra_headers"] = headers
+        if not record.stream:
+            raw = await other.of(pair.plain, "with_raw_response")
+            return Observed(raw.content, _parsed(raw))
+        async with other.of(pair.plain, "with_streaming_response") as response:
+            content = b"".join([chunk async for chunk in response.iter_bytes()])
+        return Observed(content, [plain(item) async for item in await other.of(pair.plain)])
     resource, arguments = pair.of(record), _arguments(record, headers)
     if not record.stream:
         raw = await resource.with_raw_response.create(**arguments)
@@ -84,6 +103,12 @@ async def _aplay(pair: _Pair, record: Record, headers: dict[str, str]) -> Observ
     async with resource.with_streaming_response.create(**arguments) as response:
         content = b"".join([chunk async for chunk in response.iter_bytes()])
     return Observed(content, [plain(item) async for item in await resource.create(**arguments)])
+
+
+def _parsed(raw: Any) -> Any:
+    """The object that a reply is parsed into; of one that is bytes, those."""
+    parsed = raw.parse()
+    return raw.content if hasattr(parsed, "iter_bytes") else plain(parsed)
 
 
 def _arguments(record: Record, headers: dict[str, str]) -> dict[str, Any]:

@@ -1,0 +1,7 @@
+"""httpx by itself."""
+
+import httpx
+
+from tests.replay.players.plain import player_of
+
+PLAYER = player_of(httpx)
