@@ -36,7 +36,7 @@ layers: $(STAMP)
 	$(DEV_BIN)/lint-imports
 
 unit: $(STAMP)
-	$(DEV_BIN)/python -m pytest -n auto
+	$(DEV_BIN)/python -m pytest -n auto --dist worksteal
 
 wheel: $(STAMP)  ## the built wheel, installed alone, imported, run
 	$(DEV_BIN)/python tests/packaging/check_wheel.py

@@ -191,7 +191,7 @@ class Gateway:
         await self._upstreams.aclose()
 
     def _admit(self, request: Request) -> _Incoming:
-        codec = codec_for_path(plain_path(request.path), spoken="openai")
+        codec = _codec_of(request)
         body = None
         if codec is not None and request.body:
             body = self._read(request)
@@ -241,6 +241,15 @@ class Gateway:
 
 # What a screen changes of a reply's bytes makes these wrong.
 _REWRITTEN = frozenset({"content-length", "content-encoding"})
+
+
+def _codec_of(request: Request) -> Codec | None:
+    """The format of a request; forms, which OpenAI takes too for pictures and sound, pass unread."""
+    path = plain_path(request.path)
+    known = codec_for_path(path)
+    if known is None and "json" in (request.header("content-type") or "").lower():
+        return codec_for_path(path, spoken="openai")
+    return known
 
 
 def _addressed(incoming: _Incoming, body: Any) -> Request:

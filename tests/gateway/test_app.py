@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -281,3 +282,15 @@ def test_errors_of_the_door_are_of_one_tree(kind: str) -> None:
     ):
         with pytest.raises(HighflameError):
             handle(kind, gateway, body)
+
+
+def test_openais_other_formats_are_guarded_at_the_door_and_its_forms_pass() -> None:
+    gateway = Gateway(providers={"echo": {"scripts": [{"text": "ok"}]}}, guard=FakeGuard(deny=["SECRET"]))
+    body = b'{"model": "m", "prompt": "a SECRET"}'
+    asked = Request(
+        method="POST", path="/v1/images/generations", headers=(("content-type", "application/json"),), body=body
+    )
+    with pytest.raises(BlockedError):
+        gateway.handle(asked)
+    form = replace(asked, path="/v1/images/edits", headers=(("content-type", "multipart/form-data; boundary=b"),))
+    assert gateway.handle(form).status in (200, 404)
