@@ -273,7 +273,10 @@ class EventScreen:
         telling = self._codec.telling
         if telling is None or self._untold or telling.search(raw):
             read = self._read(_Held(raw))
-            if read is not None and read.summary is not None:
+            if read is None:
+                return
+            self.concluded = self.concluded or read.terminal
+            if read.summary is not None:
                 self._untold = False
                 self._exchange.recorder.summarise(read.summary)
 

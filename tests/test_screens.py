@@ -1123,7 +1123,7 @@ def test_where_nobody_judges_only_telling_events_are_read(codec: str, monkeypatc
     chunks = sse(*said * 50, ends, counts, "[DONE]")
     out = passed(EventScreen(owner, load_codec(codec), framing), chunks)
     assert out.content == b"".join(chunks)
-    assert len(parsed) == 3
+    assert len(parsed) == 4
     assert isinstance(owner.recorder, Record)
     found = owner.recorder.summary
     assert (found.id, found.finish_reasons, found.input_tokens, found.output_tokens) == ("c", ("stop",), 3, 5)

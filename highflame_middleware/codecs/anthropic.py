@@ -151,7 +151,9 @@ class Reader:
             self._blocks.pop(number, None)
             return EventRead(closes=((number,),))
         texts = read_blocks(data, (), Stage.RESPONSE, "assistant")
-        return EventRead(tuple(texts), summary=self._summary(said, kind), terminal=kind in _ENDINGS)
+        # Once it is said why the message stops, some readers go no further.
+        stops = kind in _ENDINGS or string(mapping(said.get("delta")).get("stop_reason")) is not None
+        return EventRead(tuple(texts), summary=self._summary(said, kind), terminal=stops)
 
     def _begin(self, block: Any, number: int) -> Iterator[Text]:
         """What a block begins with: mostly nothing yet, but for the results of tools, which come whole."""

@@ -157,4 +157,5 @@ CODEC = Codec(
     refuse=refuse,
     fail=fail,
     read_path=read_path,
+    telling=re.compile(rb'"type": ?"(message_start|message_delta|message_stop|error)"'),
 )

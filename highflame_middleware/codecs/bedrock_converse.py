@@ -6,6 +6,7 @@ event inside the event.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -275,4 +276,5 @@ CODEC = Codec(
     refuse=refuse,
     fail=fail,
     read_path=read_path,
+    telling=re.compile(rb"messageStop|metadata|[Ee]xception"),
 )

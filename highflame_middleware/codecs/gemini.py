@@ -6,6 +6,7 @@ prompts, and are read here too; embeddings have a codec of their own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -207,4 +208,5 @@ CODEC = Codec(
     refuse=refuse,
     fail=fail,
     read_path=read_path,
+    telling=re.compile(rb'"(finishReason|finish_reason|error)"'),
 )

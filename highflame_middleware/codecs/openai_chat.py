@@ -244,5 +244,5 @@ CODEC = Codec(
     open_stream=Reader,
     refuse=refuse,
     fail=fail,
-    telling=re.compile(rb'"finish_reason": ?"|"usage": ?\{'),
+    telling=re.compile(rb'"finish_reason": ?"|"usage": ?\{|\[DONE\]'),
 )
