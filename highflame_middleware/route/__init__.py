@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from .addressing import deployment_of, headers_for, place
 from .credentials import readdressed, taken_off
-from .dialects import DIALECTS, Detour, Route, choose, format_of
+from .dialects import DIALECTS, choose, format_of
 from .origins import PROVIDER_HEADER, PROVIDERS, Origin, Provider, provider_name, provider_of
 from .refusals import DECISION_HEADER, Refusal, bears_traces, decision_in, may_refuse, refusal_in
+from .routes import Detour, Route
 
 __all__ = [
     "DECISION_HEADER",

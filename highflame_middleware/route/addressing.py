@@ -7,13 +7,10 @@ encoded again: a model's name may hold a slash, and a signature covers the bytes
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
 from .origins import Origin, whose
-
-if TYPE_CHECKING:
-    from .dialects import Route
+from .routes import Route
 
 __all__ = ["deployment_of", "headers_for", "place", "upstream_of"]
 

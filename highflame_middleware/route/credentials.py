@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .dialects import Route
+from .routes import Route
 
 __all__ = ["CLIENT_KEYS", "readdressed", "taken_off"]
 

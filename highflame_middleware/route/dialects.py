@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from json import dumps
 from types import MappingProxyType
@@ -20,8 +20,9 @@ from ..types import Secret
 from .addressing import upstream_of
 from .credentials import CLIENT_KEYS
 from .origins import PROVIDERS, Origin, Provider, listed, provider_of, whose
+from .routes import Detour, Route
 
-__all__ = ["DIALECTS", "Detour", "Dialect", "Route", "choose", "format_of"]
+__all__ = ["DIALECTS", "Dialect", "choose", "format_of"]
 
 # Reserved by RFC 2606: should such a request ever leave the process, it goes nowhere.
 _INSIDE = "http://highflame-gateway.invalid/v1"
@@ -50,42 +51,6 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 _ABOUT_MESSAGES = re.compile(r"/messages/(count_tokens|batches)(?![^/?])")
 # "…sonnet-20240229-v1:0" is "…sonnet-v1:0" to the header-routed gateways.
 _DATED = re.compile(r"-\d{8}(?=-)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """What to change of a request so that it goes to the gateway.
-
-    ``headers`` are set and ``dropped`` removed, per request; ``unasked`` are
-    parameters of the query that stay behind. ``bearer`` is the header whose
-    value the gateway wants as ``Authorization: Bearer``, ``signed`` says that
-    Amazon's signatures go along. ``universal`` stands between the base URL and
-    the path. ``model`` is the model's name there, where it is another than the
-    caller's.
-    """
-
-    dialect: str
-    base_url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    dropped: frozenset[str] = frozenset()
-    unasked: frozenset[str] = frozenset()
-    bearer: str | None = None
-    signed: bool = False
-    universal: str = ""
-    model: str | None = None
-
-    @property
-    def embedded(self) -> bool:
-        """Whether the gateway is in this process: no socket, and a base URL that no resolver knows."""
-        return self.dialect == "embedded"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detour:
-    """A call that its gateway does not carry: it is for the settings to say whether it goes without one."""
-
-    dialect: str
-    format: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
