@@ -49,6 +49,7 @@ _SEAMS: Mapping[str, _Seam] = MappingProxyType(
     {
         "openai._base_client": _Seam(sdk="openai", floor="1.40", kind="stainless", spoken="openai"),
         "google.genai._api_client": _Seam(sdk="google-genai", floor="1.5", kind="google", spoken="gemini"),
+        "google.genai._gaos.basesdk": _Seam(sdk="google-genai", floor="1.5", kind="speakeasy", spoken="gemini"),
         "anthropic._base_client": _Seam(sdk="anthropic", floor="0.34", kind="stainless", spoken="anthropic"),
         "groq._base_client": _Seam(sdk="groq", floor="0.9", kind="stainless", spoken="groq"),
         "together._base_client": _Seam(sdk="together", floor="2.0", kind="stainless", spoken="together"),

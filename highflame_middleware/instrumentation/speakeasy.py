@@ -37,4 +37,5 @@ def patch(module: ModuleType, spoken: str, patches: Patches, door: Door) -> None
         return do_request_async
 
     patches.replace(module.BaseSDK, "do_request", blocking)
-    patches.replace(module.BaseSDK, "do_request_async", asynchronous)
+    # Newer generators give the asynchronous one a class of its own.
+    patches.replace(getattr(module, "AsyncBaseSDK", module.BaseSDK), "do_request_async", asynchronous)

@@ -41,6 +41,17 @@ def _text(reply: Any) -> str:
 
 
 _IMAGE = types.Part.from_bytes(data=b"\x89PNG", mime_type="image/png")
+
+
+def _interaction(reply: Any) -> str:
+    return "".join(part.text for step in reply.steps for part in getattr(step, "content", None) or ())
+
+
+def _steps(events: list[Any]) -> str:
+    deltas = (getattr(event, "delta", None) for event in events)
+    return "".join(getattr(delta, "text", "") or "" for delta in deltas if delta is not None)
+
+
 CASES: dict[str, Case] = {
     "generate": Case(_ask, _text),
     "generate typed": Case(
@@ -79,6 +90,10 @@ if "extra_body" in _TOLD:
         ),
         _text,
     )
+if hasattr(genai.Client(api_key="k"), "interactions"):
+    _ASKED: dict[str, Any] = {"model": "m", "input": PROMPT}
+    CASES["interactions"] = Case(lambda c: c.interactions.create(**_ASKED), _interaction)
+    CASES["interactions stream"] = Case(lambda c: c.interactions.create(**_ASKED, stream=True), _steps)
 _RETRIES = {"retry_options": {"attempts": 3, "initial_delay": 0.01}} if "retry_options" in _TOLD else {}
 
 
@@ -106,6 +121,30 @@ def stream_of(*replies: Any) -> list[bytes]:
     return [b"data: " + json.dumps(item).encode() + b"\r\n\r\n" for item in replies]
 
 
+def _interactions(pieces: list[str], streamed: bool) -> Answer:
+    """The same words from the API with a memory."""
+    step = {"type": "model_output", "content": [{"type": "text", "text": "".join(pieces)}]}
+    whole = {"id": "i", "object": "interaction", "status": "completed", "model": "m"}
+    whole |= {"created": "2026-01-01T00:00:00Z", "updated": "2026-01-01T00:00:00Z"}
+    if not streamed:
+        return Answer(
+            200, (("content-type", "application/json"),), [json.dumps({**whole, "steps": [step]}).encode()]
+        )
+    deltas = [{"type": "text", "text": piece} for piece in pieces]
+    said = [
+        ("interaction.created", {"interaction": {**whole, "status": "in_progress"}}),
+        ("step.start", {"index": 0, "step": {"type": "model_output"}}),
+        *(("step.delta", {"index": 0, "delta": delta}) for delta in deltas),
+        ("step.stop", {"index": 0}),
+        ("interaction.completed", {"interaction": whole}),
+    ]
+    events = [
+        f"event: {name}\ndata: {json.dumps({**data, 'event_type': name})}\n\n".encode() for name, data in said
+    ]
+    done = b"event: done\ndata: [DONE]\n\n"
+    return Answer(200, (("content-type", "text/event-stream"),), [*events, done])
+
+
 def speaking(streamed: list[str] | None = None) -> Respond:
     """A server that has something to hide, and an answer for every other path."""
     pieces = streamed or PIECES
@@ -122,6 +161,8 @@ def speaking(streamed: list[str] | None = None) -> Respond:
 
     def respond(seen: Seen) -> Answer:
         path = seen.path.partition("?")[0]
+        if path.endswith("/interactions"):
+            return _interactions(pieces, bool(seen.json.get("stream")))
         if path.endswith(":streamGenerateContent"):
             replies = [reply(candidate(piece)) for piece in pieces[:-1]]
             replies.append(reply(candidate(pieces[-1], finish="STOP")))
