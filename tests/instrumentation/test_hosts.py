@@ -245,7 +245,9 @@ def test_a_call_made_within_another_is_a_call_too(provider: Server, gateway: Ser
         httpx.post(f"{provider.url}/v1/responses", json=BODIES["/v1/responses"])
         return "fetched"
 
-    with openai.OpenAI(base_url=f"{provider.url}/v1", api_key=key) as client, pytest.raises(BlockedError):
+    # Azure's clients have taken a function for their token in every version.
+    options: Any = {"azure_ad_token_provider": key, "api_version": "1", "azure_endpoint": provider.url}
+    with openai.AzureOpenAI(**options) as client, pytest.raises(BlockedError):
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hello"}])
     assert (provider.log, gateway.log) == ([], [])
 
