@@ -240,6 +240,9 @@ class Installation:
 
     def _vouch(self, sdk: str) -> None:
         """Have an SDK's seam proven before its first call; where it is not, refuse it if that is the policy."""
+        if self._settings.guard is None and self._settings.gateway is None:
+            # Only traced: there is nothing that could slip by.
+            return
         # Threads that come at once each prove it: cheaper than a lock that a fork might find taken.
         reason = self._proven.get(sdk)
         if reason is None:
