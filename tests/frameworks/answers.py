@@ -46,7 +46,8 @@ def _events(events: Iterable[tuple[str | None, Any]], *, done: bool = False) -> 
 
 
 def _chat(streamed: bool) -> Answer:
-    head = {"id": "c", "created": 1, "model": "m"}
+    # litellm cannot do without the tier in what it takes for Groq.
+    head = {"id": "c", "created": 1, "model": "m", "service_tier": "default"}
     if not streamed:
         message = {"role": "assistant", "content": SPOKEN}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}

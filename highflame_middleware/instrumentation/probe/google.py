@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from .library import silent_client
+from .library import library_of, silent_client
 from .witness import Cases, Witness
 
 __all__ = ["CASES"]
@@ -29,9 +28,9 @@ def _answer(body: bytes, path: str) -> tuple[str, bytes]:  # noqa: ARG001
 
 def _client(witness: Witness, *, asynchronous: bool) -> Any:
     genai = import_module("google.genai")
-    base = import_module("google.genai._api_client")
     # The library that this version builds its own clients on; aiohttp is left out where a transport is given.
-    library = sys.modules["httpx2" if hasattr(base, "httpx2") else "httpx"]
+    own = getattr(genai.Client(api_key="probe")._api_client, "_httpx_client", None)  # noqa: SLF001
+    library = library_of(type(own)) if own is not None else import_module("httpx")
     made = silent_client(library, witness, _answer, asynchronous=asynchronous)
     arguments = "async_client_args" if asynchronous else "client_args"
     options = {arguments: {"transport": made._transport, "trust_env": False}}  # noqa: SLF001 - no other way in
