@@ -157,10 +157,10 @@ def _prove_seams() -> list[str]:
                 print(f"seam        {status}")
                 faults.append(str(status))
                 continue
-            if sdk not in PROBES:
+            proofs = prove(sdk) if sdk in PROBES else []
+            if not proofs:
                 print(f"seam        {status} (nothing proves it here)")
                 continue
-            proofs = prove(sdk)
             missing = [proof for proof in proofs if not proof.proven]
             state = f"proven ({', '.join(proof.case for proof in proofs)})" if not missing else "NOT proven"
             print(f"seam        {sdk} {status.version}: {state}")

@@ -19,7 +19,7 @@ from ...guard.protocol import bind
 from ...telemetry import unobserved
 from ...types import Secret
 from ..logical import STAND_IN, Door
-from .witness import Cases, Witness
+from .witness import Cases, UntriedError, Witness
 
 __all__ = ["PROBES", "Proof", "prove"]
 
@@ -54,7 +54,7 @@ PROBES = frozenset(_HOMES)
 
 
 def prove(sdk: str) -> list[Proof]:
-    """Prove the seam of one SDK that is patched, case by case.
+    """Prove the seam of one SDK that is patched, case by case; of some old versions nothing can be proven.
 
     >>> from highflame_middleware import instrument
     >>> with instrument(guard=None):
@@ -65,7 +65,8 @@ def prove(sdk: str) -> list[Proof]:
     proofs: list[Proof] = []
     # On a thread of its own: there may be an event loop on this one, and a call under way.
     thread = threading.Thread(
-        target=lambda: proofs.extend(_prove(sdk, case, call) for case, call in cases.items()), daemon=True
+        target=lambda: proofs.extend(filter(None, (_prove(sdk, case, call) for case, call in cases.items()))),
+        daemon=True,
     )
     thread.start()
     thread.join(_PATIENCE)
@@ -74,7 +75,7 @@ def prove(sdk: str) -> list[Proof]:
     return proofs
 
 
-def _prove(sdk: str, case: str, call: Callable[[Witness], str]) -> Proof:
+def _prove(sdk: str, case: str, call: Callable[[Witness], str]) -> Proof | None:
     witness = Witness()
     door = Door(
         settings=Settings(
@@ -92,6 +93,8 @@ def _prove(sdk: str, case: str, call: Callable[[Witness], str]) -> Proof:
     try:
         with unobserved():
             detail = witness.missing(call(witness))
+    except UntriedError:
+        return None
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what is wrong
         detail = f"{type(error).__name__}: {error}"
     finally:

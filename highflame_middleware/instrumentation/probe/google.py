@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .library import library_of, silent_client
-from .witness import Cases, Witness
+from .witness import Cases, UntriedError, Witness
 
 __all__ = ["CASES"]
 
@@ -29,6 +29,8 @@ def _answer(body: bytes, path: str) -> tuple[str, bytes]:  # noqa: ARG001
 def _client(witness: Witness, *, asynchronous: bool) -> Any:
     genai = import_module("google.genai")
     # The library that this version builds its own clients on; aiohttp is left out where a transport is given.
+    if "client_args" not in import_module("google.genai.types").HttpOptions.model_fields:
+        raise UntriedError
     own = getattr(genai.Client(api_key="probe")._api_client, "_httpx_client", None)  # noqa: SLF001
     library = library_of(type(own)) if own is not None else import_module("httpx")
     made = silent_client(library, witness, _answer, asynchronous=asynchronous)

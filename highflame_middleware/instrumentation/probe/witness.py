@@ -8,7 +8,11 @@ from typing import TypeAlias
 
 from ...types import Decision, GuardRequest, GuardResponse, Stage
 
-__all__ = ["Cases", "Witness"]
+__all__ = ["Cases", "UntriedError", "Witness"]
+
+
+class UntriedError(Exception):
+    """This version of an SDK cannot be called without sending: there is nothing to be proven by."""
 
 
 @dataclass(slots=True)
