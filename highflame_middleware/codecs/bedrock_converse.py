@@ -14,7 +14,7 @@ from typing import Any
 from ..types import Stage
 from .bedrock import PADDING, fail, read_path, read_rest, read_trace, read_usage, structured_text
 from .openai import integer, mapping, number, read_definitions, sequence, stop_sequences, string
-from .parts import CallRead, Codec, EventRead, Params, Path, ReplyRead, Summary, Text, leaves
+from .parts import CallRead, Channel, Codec, EventRead, Params, Path, ReplyRead, Summary, Text, leaves
 
 __all__ = ["CODEC"]
 
@@ -143,8 +143,11 @@ class Reader:
             elif key not in _SAID_OF_IT:
                 rest[key] = value
         texts.extend(_pieces(rest, path, (kind,)))
-        closes = ((index,),) if kind == "contentBlockStop" else ()
-        return EventRead(tuple(texts), closes, _summary(said), terminal=kind == "messageStop")
+        closes: tuple[Channel, ...] = ((index,),) if kind == "contentBlockStop" else ()
+        if kind == "messageStop":
+            # All texts are over; what they cost is still to come.
+            closes = ((),)
+        return EventRead(tuple(texts), closes, _summary(said), terminal=kind == "metadata")
 
     def _block(self, block: Any, path: Path, index: int) -> Iterator[Text]:
         for key, value in block.items():

@@ -361,13 +361,15 @@ def test_the_texts_of_a_stream(shape: str) -> None:
         ]
     )
     assert summary == Summary(finish_reasons=("tool_use",), input_tokens=1, output_tokens=2)
-    assert ends == [13]
+    assert ends == [14], "what it cost is said last"
 
 
 def test_a_block_that_ends_closes_its_channels() -> None:
     reader = CONVERSE.open_stream()
     closed = [reader.read(data, name).closes for name, data in STREAM]
-    assert [closes for closes in closed if closes] == [((0,),), ((1,),), ((2,),)]
+    assert [closes for closes in closed if closes] == [((0,),), ((1,),), ((2,),), ((),)], (
+        "the last closes all that is open"
+    )
 
 
 def test_an_unknown_event_is_read() -> None:
