@@ -70,7 +70,7 @@ def _replies() -> list[Record]:
         _record("pretty-printed", chat, json.dumps(_chat(_choice(content="It.")), indent=2).encode() + b"\n"),
         _record("escaped and not", chat, b'{"choices":[{"message":{"content":"\\u00e9\xc3\xa9\\ud83d\\ude00"}}]}'),
         _record("a lone surrogate", chat, b'{"choices":[{"index":0,"message":{"content":"\\ud83d"}}]}'),
-        _record("gzip", chat, gzip.compress(plain), **zipped),
+        _record("gzip", chat, gzip.compress(plain, mtime=0), **zipped),
         _record("no content type", chat, plain, headers=()),
         _record("no choices", chat, _json(_chat())),
         _record("an empty body", chat, b""),
