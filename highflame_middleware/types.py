@@ -12,14 +12,33 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from .contexts import FileContext, McpContext, ModelContext, ToolContext
+from .evidence import (
+    AgentIdentity,
+    Challenge,
+    DeterminingPolicy,
+    Receipt,
+    RedactionEntry,
+    SessionDelta,
+    Signal,
+    check_field,
+)
+
 __all__ = [
+    "AgentIdentity",
+    "Challenge",
     "Decision",
+    "DeterminingPolicy",
+    "FileContext",
     "GuardRequest",
     "GuardResponse",
+    "McpContext",
     "Mode",
     "ModelContext",
+    "Receipt",
     "RedactionEntry",
     "Secret",
+    "SessionDelta",
     "Signal",
     "Stage",
     "ToolContext",
@@ -117,30 +136,14 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolContext:
-    """The tool that a tool call or tool result belongs to. Arguments are not cleared text."""
-
-    name: str
-    is_builtin: bool = False
-    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    description: str | None = field(default=None, repr=False)
-    server_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelContext:
-    """The model that a text goes to or comes from."""
-
-    provider: str | None = None
-    model: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GuardRequest:
     """One text, and where it stands: what a guard is asked about.
 
     ``content`` is at most what one message, reply, argument string or result
     holds. ``stage`` follows from ``content_type`` when it is not given.
+    ``contexts`` are texts to judge it by (the prompt of a reply, what was
+    retrieved), ``detectors`` the only ones to run, where there are any.
+    ``extra`` are fields of the wire that have no name here.
 
     >>> GuardRequest(content="hello").stage
     <Stage.PROMPT: 'prompt'>
@@ -155,7 +158,17 @@ class GuardRequest:
     session_id: str | None = None
     tool: ToolContext | None = None
     model: ModelContext | None = None
+    file: FileContext | None = None
+    mcp: McpContext | None = None
+    contexts: tuple[str, ...] = field(default=(), repr=False)
+    detectors: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    explain: bool = False
+    debug: bool = False
+    early_exit: bool | None = None
+    optimize: bool = False
+    dryrun: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.stage is None:
@@ -170,56 +183,15 @@ class GuardRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
-    """One thing that a detector saw; never the text it saw it in. ``score`` runs from 0 to 100."""
-
-    name: str
-    category: str = ""
-    score: int = 0
-    severity: str = "low"
-    context_key: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedactionEntry:
-    """Replace ``content[start_pos:end_pos]``, in characters, by ``replacement``.
-
-    ``original`` is there for guards that report it; it stays out of reprs and pickles.
-    """
-
-    type: str
-    start_pos: int
-    end_pos: int
-    replacement: str
-    original: str = field(default="", repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        _check(self, "start_pos", int)
-        _check(self, "end_pos", int)
-        _check(self, "replacement", str)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _redaction_entry, (self.type, self.start_pos, self.end_pos, self.replacement)
-
-
-def _check(value: object, name: str, *types: type) -> None:
-    """Refuse a field of another type where a guard makes its answer, so that it counts as the guard's fault."""
-    found = getattr(value, name)
-    if not isinstance(found, types):
-        wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
-        raise TypeError(f"{type(value).__name__}.{name} is {type(found).__name__}: it must be {wanted}")
-
-
-def _redaction_entry(type_: str, start: int, end: int, replacement: str) -> RedactionEntry:
-    return RedactionEntry(type=type_, start_pos=start, end_pos=end, replacement=replacement)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GuardResponse:
     """A guard's verdict on one `GuardRequest`.
 
     A *modify* carries the new text in ``redacted_content``, or the places to
     change in ``redaction_entries``; with neither it cannot be applied.
+    ``actual_decision`` is what it would have been but for the guard's own mode
+    (``effective_mode``, and why: ``mode_reason``). ``challenge`` says how a
+    step_up is answered. ``context`` holds what the detectors made out, by
+    Shield's keys, ``extra`` the fields of the wire that have no name here.
 
     >>> GuardResponse(decision=Decision("maybe")).decision
     <Decision.DENY: 'deny'>
@@ -232,13 +204,28 @@ class GuardResponse:
     redaction_entries: tuple[RedactionEntry, ...] = ()
     request_id: str = ""
     latency_ms: float = 0.0
+    actual_decision: Decision | None = None
+    effective_mode: str | None = None
+    mode_overridden: bool = False
+    mode_reason: str | None = None
+    alerted: bool = False
+    determining_policies: tuple[DeterminingPolicy, ...] = ()
+    session_delta: SessionDelta | None = None
+    agent_identity: AgentIdentity | None = None
+    receipt: Receipt | None = None
+    challenge: Challenge | None = None
+    eval_errors: str | None = None
+    context: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decision", Decision(self.decision))
+        if self.actual_decision is not None:
+            object.__setattr__(self, "actual_decision", Decision(self.actual_decision))
         object.__setattr__(self, "signals", tuple(self.signals))
         object.__setattr__(self, "redaction_entries", tuple(self.redaction_entries))
-        _check(self, "policy_reason", str, type(None))
-        _check(self, "redacted_content", str, type(None))
+        check_field(self, "policy_reason", str, type(None))
+        check_field(self, "redacted_content", str, type(None))
         for name, kind in (("signals", Signal), ("redaction_entries", RedactionEntry)):
             if not all(isinstance(item, kind) for item in getattr(self, name)):
                 raise TypeError(f"GuardResponse.{name} must hold nothing but {kind.__name__}")
@@ -248,7 +235,17 @@ class GuardResponse:
         """Whether the text may go on, changed or not."""
         return self.decision in (Decision.ALLOW, Decision.MODIFY)
 
+    @property
+    def suspended(self) -> bool:
+        """Whether it waits: for somebody to prove who they are (step_up), or for a later answer (defer)."""
+        return self.decision in (Decision.STEP_UP, Decision.DEFER)
+
+    @property
+    def denied(self) -> bool:
+        """Whether the answer is no."""
+        return self.decision is Decision.DENY
+
     def without_content(self) -> GuardResponse:
         """The verdict for a log or an error: the same, without any text it carries."""
         entries = tuple(replace(entry, original="") for entry in self.redaction_entries)
-        return replace(self, redacted_content=None, redaction_entries=entries)
+        return replace(self, redacted_content=None, redaction_entries=entries, context={}, extra={})

@@ -12,13 +12,20 @@ from typing import Any
 import pytest
 
 from highflame_middleware.types import (
+    AgentIdentity,
+    Challenge,
     Decision,
+    DeterminingPolicy,
+    FileContext,
     GuardRequest,
     GuardResponse,
+    McpContext,
     Mode,
     ModelContext,
+    Receipt,
     RedactionEntry,
     Secret,
+    SessionDelta,
     Signal,
     Stage,
     ToolContext,
@@ -38,6 +45,22 @@ def test_known_decisions_are_read_from_their_wire_names(decision: Decision) -> N
     response = GuardResponse(decision=decision.value)  # type: ignore[arg-type]
     assert response.decision is decision
     assert response.allowed is (decision.value in ("allow", "modify"))
+
+
+KINDS = {
+    "allow": (True, False, False),
+    "modify": (True, False, False),
+    "deny": (False, False, True),
+    "step_up": (False, True, False),
+    "defer": (False, True, False),
+}
+
+
+@pytest.mark.parametrize("decision", KINDS)
+def test_a_verdict_goes_on_or_waits_or_ends(decision: str) -> None:
+    response = GuardResponse(decision=Decision(decision), actual_decision=decision)  # type: ignore[arg-type]
+    assert (response.allowed, response.suspended, response.denied) == KINDS[decision]
+    assert response.actual_decision is Decision(decision)
 
 
 MODES = {"enforce": (True, True), "monitor": (False, False), "alert": (False, False), "modify": (False, True)}
@@ -78,7 +101,10 @@ def test_a_stage_follows_from_the_content_type(content_type: str, stage: Stage) 
 
 
 HOLDERS = {
-    "request": GuardRequest(content=RAW, metadata={"note": RAW}),
+    "request": GuardRequest(content=RAW, metadata={"note": RAW}, contexts=(RAW,), extra={"x": RAW}),
+    "what was made out": GuardResponse(decision=Decision.ALLOW, context={"a": RAW}, extra={"b": RAW}),
+    "challenge": Challenge(auth_req_id=RAW, authorization_details=({"amount": RAW},)),
+    "receipt": Receipt(algorithm="Ed25519", canonical=RAW, key_id="k", signature=RAW),
     "tool": ToolContext(name="f", arguments={"a": RAW}, description=RAW),
     "response": GuardResponse(decision=Decision.MODIFY, redacted_content=RAW),
     "entry": RedactionEntry(type="card", start_pos=0, end_pos=3, replacement="#", original=RAW),
@@ -116,8 +142,11 @@ def test_without_content_a_response_holds_no_text() -> None:
         redaction_entries=(entry,),
         request_id="r-1",
         latency_ms=1.5,
+        context={"a": RAW},
+        extra={"b": RAW},
     )
     bare = full.without_content()
+    assert RAW not in repr(dataclasses.asdict(bare))
     assert bare.redacted_content is None
     assert [found.original for found in bare.redaction_entries] == [""]
     assert (bare.policy_reason, bare.signals, bare.request_id, bare.latency_ms) == (
@@ -160,6 +189,13 @@ VALUES = [
     Signal(name="s"),
     ToolContext(name="t"),
     ModelContext(),
+    FileContext(path="p", operation="read"),
+    McpContext(server_name="s"),
+    DeterminingPolicy(rule_id="r"),
+    SessionDelta(turn_count=1, cumulative_risk=0.0),
+    AgentIdentity(auth_method="jwt", external_id="a", sub_type="agent", trust_level="verified"),
+    Receipt(algorithm="Ed25519", canonical="{}", key_id="k", signature="s"),
+    Challenge(),
 ]
 
 
