@@ -1,8 +1,9 @@
-"""Texts made to be slow: a hundred thousand characters cost a fraction of a second, whole or in pieces."""
+"""Texts made to be slow: four times the text costs about four times as much, whole or in pieces."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from re import _parser  # type: ignore[attr-defined]
 from time import thread_time
 
@@ -14,8 +15,8 @@ from highflame_middleware.engine.scan import CONTEXT
 from highflame_middleware.types import GuardRequest, Stage
 
 EVERYTHING = EmbeddedGuard(redact=("secrets", "pii", "invisible"), injection_threshold=100)
-LENGTH = 100_000
-ALLOWED = 1.0  # seconds of CPU; the slowest takes a third of it on a slow machine
+SHORT = 20_000  # characters
+TRIES = 5  # a busy machine spoils a measure now and then; what is not linear fails every time
 
 REPEATED = [
     "a", "1", "-", " ", "@", ".", ":", "=", "\\", '"', "'", "(", "+", "%", "{", "<", "/", "你", "é",
@@ -43,28 +44,33 @@ COMMANDS = [
 ]
 
 
-def text_of(piece: str) -> str:
-    return (piece * (LENGTH // len(piece) + 1))[:LENGTH]
+def is_linear(judge: Callable[[str], object], piece: str, short: int) -> bool:
+    """Whether four times the text costs less than nine times as much: in the square it would be sixteen."""
+
+    def cost(length: int) -> float:
+        text = (piece * (length // len(piece) + 1))[:length]
+        began = thread_time()
+        judge(text)
+        return thread_time() - began
+
+    return any(cost(4 * short) < 9 * cost(short) + 0.01 for _ in range(TRIES))
 
 
 @pytest.mark.parametrize("piece", [*REPEATED, *COMMANDS], ids=ascii)
-def test_a_repeated_piece_is_read_in_time(piece: str) -> None:
+def test_a_repeated_piece_is_read_in_linear_time(piece: str) -> None:
     stage = Stage.TOOL_CALL if piece in COMMANDS else Stage.TOOL_RESULT
-    text = (piece * (LENGTH // len(piece) + 1))[:LENGTH]
-    began = thread_time()
-    EVERYTHING.evaluate(GuardRequest.at(stage, text))
-    assert thread_time() - began < ALLOWED
+    assert is_linear(lambda text: EVERYTHING.evaluate(GuardRequest.at(stage, text)), piece, SHORT)
 
 
 @pytest.mark.parametrize("piece", REPEATED[::4], ids=ascii)
-def test_a_stream_of_a_repeated_piece_is_read_in_time(piece: str) -> None:
-    text = piece * (LENGTH // 5 // len(piece))
-    window = EVERYTHING.window(GuardRequest.at(Stage.TOOL_RESULT, ""))
-    began = thread_time()
-    for at in range(0, len(text), 25):
-        window.feed(text[at : at + 25])
-    window.finish()
-    assert thread_time() - began < ALLOWED
+def test_a_stream_of_a_repeated_piece_is_read_in_linear_time(piece: str) -> None:
+    def judge(text: str) -> None:
+        window = EVERYTHING.window(GuardRequest.at(Stage.TOOL_RESULT, ""))
+        for at in range(0, len(text), 25):
+            window.feed(text[at : at + 25])
+        window.finish()
+
+    assert is_linear(judge, piece, SHORT // 4)
 
 
 def test_a_longer_stream_costs_no_more_for_each_piece() -> None:
@@ -81,7 +87,7 @@ def test_a_longer_stream_costs_no_more_for_each_piece() -> None:
             best = min(best, (thread_time() - began) / times)
         return best
 
-    assert cost(500) < 1.5 * cost(50)
+    assert any(cost(500) < 1.5 * cost(50) for _ in range(TRIES))
 
 
 def test_no_pattern_reads_further_than_the_window_keeps() -> None:
