@@ -7,77 +7,95 @@ from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from ..types import Decision, GuardRequest, GuardResponse, RedactionEntry, Signal, Stage
-from . import commands, injection
+from ..guard.rules import Fact, RuleOutcome, Subject
+from ..types import Decision, DeterminingPolicy, GuardRequest, GuardResponse, Mode, RedactionEntry, Signal, Stage
 from .invisible import Run
 from .policy import Policy
-from .rules import replacement_of, signal_of
-from .tally import Tally
+from .readers import readers_for
+from .rules import facts_of, replacement_of, signal_of
 
 __all__ = ["Docket"]
 
-_OWN_ROLES = frozenset({"system", "developer", "assistant"})  # who writes as these gives the orders
 _HIDDEN_LETTERS = 8  # in one text: more than a stray character, and enough to spell something
+_DENIED_TOOL = DeterminingPolicy(
+    rule_id="deny_tools", policy_id="options", effect="forbid", mode="enforce", category="agent-security"
+)
+_STOPS = frozenset({Decision.DENY, Decision.STEP_UP, Decision.DEFER})
 
 
 class Docket:
-    """What has been found in one text, by type; what is taken out of it; how its wording scores."""
+    """What has been found in one text, by type; what is taken out of it; what the rules make of the facts.
 
-    __slots__ = ("_cause", "_commands", "_entries", "_hidden", "_injection", "_last", "_policy", "_types")
+    The rules are asked whenever a fact has changed, so a stream is stopped as soon as they say so; but not
+    where the mode is to redact and never to block, for then the rest is still to be redacted.
+    """
+
+    __slots__ = (
+        "_action",
+        "_entries",
+        "_facts",
+        "_goes_on",
+        "_hidden",
+        "_last",
+        "_outcome",
+        "_policy",
+        "_readers",
+        "_subject",
+        "_types",
+    )
 
     def __init__(self, policy: Policy, request: GuardRequest) -> None:
-        stage, role = request.stage, request.role
-        read = stage is Stage.TOOL_RESULT or (stage is Stage.PROMPT and role not in _OWN_ROLES)
         self._policy = policy
-        self._injection = Tally(injection.RULES, limit=policy.injection_threshold) if read else None
-        self._commands = Tally(commands.RULES, limit=commands.THRESHOLD) if stage is Stage.TOOL_CALL else None
-        self._types: dict[str, None] = {}
+        self._action = request.action
+        self._subject = Subject(session_id=request.session_id or "")
+        self._goes_on = request.mode is Mode.MODIFY
+        self._readers = readers_for(policy, request)
+        self._facts: dict[str, Fact] = _known(request)
+        self._types: dict[str, int] = {}
         self._hidden = 0
-        self._cause = ""
+        self._outcome = _judge_tool(policy, request)
         self._entries: list[RedactionEntry] = []
         self._last = 0  # which entry goes on
-        if stage is Stage.TOOL_CALL and request.tool is not None:
-            self._judge_tool(request.tool.name)
+        for reader in self._readers:
+            self._facts.update(reader.facts)
+        self._decide()
 
     @property
     def denied(self) -> bool:
         """Whether the text is to be stopped, whatever else is in it."""
-        return bool(self._cause)
+        return self._outcome is not None and self._outcome.decision in _STOPS and not self._goes_on
 
     def read(self, folded: str, *, final: bool) -> None:
-        """Score the next piece of the folded text."""
-        if (tally := self._injection) is not None:
-            tally.read(folded, final=final)
-            if tally.score >= self._policy.injection_threshold:
-                self._deny("injection", f"Prompt injection suspected (score {tally.score})")
-        if (tally := self._commands) is not None:
-            tally.read(folded, final=final)
-            if tally.score >= commands.THRESHOLD:
-                self._deny("command", f"Destructive command in tool arguments (score {tally.score})")
+        """Have the next piece of the folded text read."""
+        for reader in self._readers:
+            if reader.read(folded, final=final):
+                self._facts.update(reader.facts)
+                self._decide()
 
     def note(self, type_: str) -> None:
         """Something of a type has been found."""
-        self._types[type_] = None
+        self._types[type_] = self._types.get(type_, 0) + 1
+        self._learn(facts_of(self._types))
 
     def hide(self, run: Run) -> None:
         """A run of invisible characters has been found."""
-        self.note("invisible")
         self._hidden += sum(character.isalpha() for character in run.hidden)
-        if self._hidden >= _HIDDEN_LETTERS:
-            self._deny("hidden_text", "Text hidden in invisible characters")
+        self._types["invisible"] = self._types.get("invisible", 0) + 1
+        self._tell_hidden(100 if self._hidden >= _HIDDEN_LETTERS else 40)
 
     def stuff(self) -> None:
         """There are more unreadable characters in one place than anybody writes."""
-        self._deny("hidden_text", "More invisible characters in one place than can be read")
+        self._tell_hidden(100)
 
     def redact(
         self, type_: str, start: int, end: int, *, quoted: bool = False, goes_on: bool = False
     ) -> RedactionEntry:
         """Take ``written[start:end]`` out; when it ``goes_on``, it is more of the value that was taken out last."""
-        self.note(type_)
         if goes_on:
             self._entries[self._last] = replace(self._entries[self._last], end_pos=end)
             return RedactionEntry(type=type_, start_pos=start, end_pos=end, replacement="")
+        if type_ != "invisible":
+            self.note(type_)
         mark = '"' if quoted else ""
         replacement = f"{mark}{replacement_of(type_)}{mark}"
         entry = RedactionEntry(type=type_, start_pos=start, end_pos=end, replacement=replacement)
@@ -88,41 +106,67 @@ class Docket:
 
     def verdict(self, latency_ms: float) -> GuardResponse:
         """The verdict on what has been read; no word of it is in the reason or in a signal."""
-        taken = sorted({entry.type for entry in self._entries})
-        entries = _joined(self._entries)
-        decision, reason = Decision.ALLOW, None
-        if self._cause:
-            decision, reason = Decision.DENY, self._cause
-        elif taken:
+        outcome = self._outcome or RuleOutcome(Decision.ALLOW)
+        decision, reason = outcome.decision, outcome.reason
+        if decision is Decision.ALLOW and self._entries:
+            taken = sorted({entry.type for entry in self._entries})
             decision, reason = Decision.MODIFY, f"Redacted: {', '.join(taken)}"
+        redacts = decision is Decision.MODIFY or self._goes_on
         return GuardResponse(
             decision=decision,
             policy_reason=reason,
             signals=self._signals(),
-            redaction_entries=entries if decision is Decision.MODIFY else (),
+            redaction_entries=_joined(self._entries) if redacts else (),
             request_id=os.urandom(16).hex(),
             latency_ms=latency_ms,
+            determining_policies=outcome.policies,
+            eval_errors="; ".join(outcome.errors) or None,
+            context=dict(self._facts),
         )
 
-    def _judge_tool(self, name: str) -> None:
-        for pattern in self._policy.deny_tools:
-            if fnmatchcase(name, pattern):
-                self._deny("denied_tool", f"Tool denied by the pattern {pattern!r}")
-                return
+    def _tell_hidden(self, score: int) -> None:
+        if score >= 100:
+            self._types["hidden_text"] = 1
+        self._learn({"invisible_chars_detected": True, "invisible_chars_score": score})
 
-    def _deny(self, type_: str, cause: str) -> None:
-        self.note(type_)
-        self._cause = self._cause or cause
+    def _learn(self, facts: dict[str, Fact]) -> None:
+        if any(self._facts.get(key) != fact for key, fact in facts.items()):
+            self._facts.update(facts)
+            self._decide()
+
+    def _decide(self) -> None:
+        """Ask the rules; what has once been stopped stays stopped."""
+        if self._outcome is None or self._outcome.decision not in _STOPS:
+            self._outcome = self._policy.rules.decide(self._facts, action=self._action, subject=self._subject)
 
     def _signals(self) -> tuple[Signal, ...]:
-        signals = [signal_of(type_) for type_ in sorted(self._types) if type_ not in {"injection", "command"}]
-        if (tally := self._injection) is not None and 2 * tally.score >= self._policy.injection_threshold:
-            severity = "" if tally.score >= self._policy.injection_threshold else "medium"
-            names = ", ".join(tally.names)
-            signals.append(signal_of("injection", category=names, score=tally.score, severity=severity))
-        if (tally := self._commands) is not None and tally.score >= commands.THRESHOLD:
-            signals.append(signal_of("command", category=", ".join(tally.names), score=tally.score))
-        return tuple(signals)
+        signals = [signal_of(type_) for type_ in sorted(self._types)]
+        if self._outcome is not None and _DENIED_TOOL in self._outcome.policies:
+            signals.append(signal_of("denied_tool"))
+        return (*signals, *(signal for reader in self._readers for signal in reader.signals()))
+
+
+def _judge_tool(policy: Policy, request: GuardRequest) -> RuleOutcome | None:
+    """What the option ``deny_tools`` makes of a call."""
+    if request.stage is Stage.TOOL_CALL and request.tool is not None:
+        for pattern in policy.deny_tools:
+            if fnmatchcase(request.tool.name, pattern):
+                return RuleOutcome(Decision.DENY, f"Tool denied by the pattern {pattern!r}", (_DENIED_TOOL,))
+    return None
+
+
+def _known(request: GuardRequest) -> dict[str, Fact]:
+    """The facts that the request itself tells."""
+    stage = request.stage
+    facts: dict[str, Fact] = {
+        "content_type": request.content_type,
+        "direction": "input" if stage in (Stage.PROMPT, Stage.TOOL_RESULT) else "output",
+    }
+    if request.role is not None:
+        facts["role"] = request.role
+    if request.tool is not None:
+        facts |= {"tool_name": request.tool.name, "tool_is_builtin": request.tool.is_builtin}
+    return facts
 
 
 def _joined(entries: Iterable[RedactionEntry]) -> tuple[RedactionEntry, ...]:

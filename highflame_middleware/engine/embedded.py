@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..types import Decision, GuardRequest, GuardResponse
-from .injection import THRESHOLD
+from ..guard.rules import Rules
+from ..types import GuardRequest, GuardResponse
 from .policy import policy_of
 from .rules import DEFAULT_REDACTED
 from .window import EmbeddedWindow
@@ -27,9 +27,12 @@ class EmbeddedGuard:
     allow
         Values that are never reported, such as the key of a documentation.
     injection_threshold
-        The score, from 1 to 100, at which a prompt or tool result is denied.
+        The score, from 1 to 100 on Shield's scale, at which a prompt or tool result is denied.
     max_chars
         A longer text is a `GuardError`: whether it passes is for the caller's policy to say.
+    rules
+        What decides by the facts that the detectors tell; without them the built-in table
+        (``engine/ruleset.py``), which stops injections, hidden text, destructive commands and denied tools.
 
     >>> verdict = EmbeddedGuard().evaluate(GuardRequest(content="Charge 4111 1111 1111 1111, please"))
     >>> verdict.decision.value, verdict.redacted_content
@@ -45,8 +48,9 @@ class EmbeddedGuard:
         redact: Iterable[str] = DEFAULT_REDACTED,
         deny_tools: Iterable[str] = (),
         allow: Iterable[str] = (),
-        injection_threshold: int = THRESHOLD,
+        injection_threshold: int = 86,
         max_chars: int = 1_000_000,
+        rules: Rules | None = None,
     ) -> None:
         self._policy = policy_of(
             redact=redact,
@@ -54,12 +58,13 @@ class EmbeddedGuard:
             allow=allow,
             injection_threshold=injection_threshold,
             max_chars=max_chars,
+            rules=rules,
         )
 
     def evaluate(self, request: GuardRequest) -> GuardResponse:
         """Judge one text; a text longer than ``max_chars`` is a `GuardError`."""
         verdict = self.window(request).judge(request.content)
-        if verdict.decision is not Decision.MODIFY:
+        if not verdict.redaction_entries:
             return verdict
         parts, done = [], 0
         for entry in verdict.redaction_entries:

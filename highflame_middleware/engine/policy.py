@@ -6,8 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import ConfigError
+from ..guard.rules import Rules
 from .normal import fold
 from .rules import resolve
+from .ruleset import BuiltInRules
+
+# Taking things out is what the option ``redact`` is for.
+_LEFT_TO_REDACT = ("data-protection", "privacy")
 
 __all__ = ["Policy", "policy_of"]
 
@@ -23,6 +28,7 @@ class Policy:
     allow: frozenset[str]
     injection_threshold: int
     max_chars: int
+    rules: Rules
 
 
 def policy_of(
@@ -32,14 +38,19 @@ def policy_of(
     allow: Iterable[str],
     injection_threshold: int,
     max_chars: int,
+    rules: Rules | None,
 ) -> Policy:
     """The policy for these options; what cannot be used is a `ConfigError`."""
+    threshold = _whole("injection_threshold", injection_threshold, 1, 100)
+    if rules is not None and not isinstance(rules, Rules):
+        raise ConfigError(f"rules={type(rules).__name__} cannot decide: give an object with decide(facts, action=)")
     return Policy(
         redacted=resolve(_strings("redact", redact)),
         deny_tools=_strings("deny_tools", deny_tools),
         allow=frozenset(_allowed(value) for value in _strings("allow", allow, secret=True)),
-        injection_threshold=_whole("injection_threshold", injection_threshold, 1, 100),
+        injection_threshold=threshold,
         max_chars=_whole("max_chars", max_chars, 1, None),
+        rules=rules or BuiltInRules(thresholds={"security.injection": threshold}, without=_LEFT_TO_REDACT),
     )
 
 

@@ -82,8 +82,11 @@ class EmbeddedWindow:
         entries: tuple[RedactionEntry, ...] = ()
         if self._verdict is None:
             self._read(text, final=final)
-            if not self._docket.denied:
+            cleared, stopped = self._cleared, self._docket.denied
+            if not stopped:
                 entries = self._settle(final=final)
+                if self._docket.denied:  # because of what stands in this very piece
+                    self._cleared, entries = cleared, ()
             self._seconds += perf_counter() - began
             if final or self._docket.denied:
                 self._verdict = self._docket.verdict(self._seconds * 1_000)

@@ -99,7 +99,7 @@ def test_commands_may_be_talked_about(stage: Stage) -> None:
 
 def test_the_verdict_says_what_it_was() -> None:
     verdict = EMBEDDED.evaluate(GuardRequest.at(Stage.TOOL_CALL, '{"command": "rm -rf /"}'))
-    assert verdict.policy_reason == "Destructive command in tool arguments (score 90)"
+    assert verdict.policy_reason == "Destructive command in tool arguments"
     (signal,) = verdict.signals
     assert (signal.name, signal.category, signal.context_key) == (
         "command_injection",
