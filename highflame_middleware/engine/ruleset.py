@@ -17,13 +17,12 @@ class Clause:
     """One thing that has to be so of a fact.
 
     A score is ``at_least`` so high; a value is ``among`` these, or a list holds one of them; with
-    neither, a flag is set, or a text (one that may be ``told`` in the reason) is there.
+    neither, a flag is set.
     """
 
     key: str
     at_least: int | None = None
     among: frozenset[str] = frozenset()
-    told: bool = False
 
     def holds(self, facts: Mapping[str, Fact]) -> bool:
         """Whether it is so. A fact that is absent, or of another type than the clause is about, is not."""
@@ -32,7 +31,7 @@ class Clause:
             return isinstance(fact, int) and not isinstance(fact, bool) and fact >= self.at_least
         if self.among:
             return not self.among.isdisjoint(fact if isinstance(fact, tuple) else (fact,))
-        return fact is True or (self.told and isinstance(fact, str) and fact != "")
+        return fact is True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +44,6 @@ class Rule:
     actions: frozenset[str]
     clauses: tuple[Clause, ...]
     reason: str
-
-    def explain(self, facts: Mapping[str, Fact]) -> str:
-        """The reason, with the scores, or with what was set, that the row spoke for."""
-        scores = [str(facts[clause.key]) for clause in self.clauses if clause.at_least is not None]
-        told = [f" {facts[clause.key]!r}" for clause in self.clauses if clause.told]
-        return self.reason + "".join(told) + (f" (score {', '.join(scores)})" if scores else "")
 
     @property
     def policy(self) -> DeterminingPolicy:
@@ -142,6 +135,22 @@ BUILT_IN: tuple[Rule, ...] = (
         (Clause("path_traversal_detected"), _among("path_traversal_severity", "high", "critical")),
         "Path traversal suspected",
     ),
+    Rule(
+        "security.encoded-secret",
+        _DENY,
+        "critical",
+        _ANY,
+        (_score("encoded_score", 95),),
+        "A secret in an encoded form",
+    ),
+    Rule(
+        "security.data-in-address",
+        _DENY,
+        "critical",
+        frozenset({"process_response"}),
+        (_score("exfiltration_score", 90),),
+        "An image whose address carries data away",
+    ),
     Rule("data-protection.secrets", _MODIFY, "critical", _ANY, (Clause("secrets_detected"),), "Secrets found"),
     _personal(
         "identity", "critical", "Identity numbers found", "ssn", "passport", "national_id", "drivers_license"
@@ -157,14 +166,6 @@ BUILT_IN: tuple[Rule, ...] = (
         *("medical_record", "patient_record", "medicare_beneficiary_id", "npi", "medical_term", "blood_type"),
     ),
     _personal("tax", "high", "Tax identifiers found", "itin", "ein", "ptin"),
-    Rule(
-        "agent-security.denied-tool",
-        _DENY,
-        "high",
-        _TOOL,
-        (Clause("tool_denied_by", told=True),),
-        "Tool denied by the pattern",
-    ),
     Rule(
         "agent-security.dangerous-tool",
         _DENY,
@@ -272,25 +273,40 @@ class BuiltInRules:
         The score, from 1 to 100, at which a row speaks, by the row's id.
     without
         Ids of rows, or whole categories such as ``"trust-safety"``, that are left out.
+    only
+        Ids or categories of the rows that are kept; without it, all of them.
 
     >>> rules = BuiltInRules(thresholds={"security.injection": 70})
     >>> outcome = rules.decide({"injection_score": 75, "secrets_detected": True}, action="process_prompt")
     >>> outcome.decision.value, outcome.reason, [policy.rule_id for policy in outcome.policies]
-    ('deny', 'Prompt injection suspected (score 75)', ['security.injection', 'data-protection.secrets'])
+    ('deny', 'Prompt injection suspected', ['security.injection', 'data-protection.secrets'])
     """
 
     __slots__ = ("_rules",)
 
-    def __init__(self, *, thresholds: Mapping[str, int] | None = None, without: Iterable[str] = ()) -> None:
-        if isinstance(without, str):
-            raise ConfigError(f"without={without!r} is one string: give a tuple of ids, such as without=('…',)")
+    def __init__(
+        self,
+        *,
+        thresholds: Mapping[str, int] | None = None,
+        without: Iterable[str] = (),
+        only: Iterable[str] | None = None,
+    ) -> None:
+        for option, value in (("without", without), ("only", only)):
+            if isinstance(value, str):
+                raise ConfigError(f"{option}={value!r} is one string: give a tuple of ids, such as {option}=('…',)")
         given, left_out = dict(thresholds or {}), frozenset(without)
+        kept = None if only is None else frozenset(only)
         rules = tuple(_at(rule, given.get(rule.id)) for rule in BUILT_IN)
         known = {rule.id for rule in rules}
         known_categories = {id_.partition(".")[0] for id_ in known}
-        if unknown := sorted((given.keys() - known) | (left_out - known - known_categories)):
+        if unknown := sorted((given.keys() - known) | ((left_out | (kept or set())) - known - known_categories)):
             raise ConfigError(f"there is no built-in rule {unknown[0]!r}; there are: {', '.join(sorted(known))}")
-        rules = tuple(rule for rule in rules if left_out.isdisjoint((rule.id, rule.id.partition(".")[0])))
+        named = [(rule, (rule.id, rule.id.partition(".")[0])) for rule in rules]
+        rules = tuple(
+            rule
+            for rule, names in named
+            if left_out.isdisjoint(names) and (kept is None or not kept.isdisjoint(names))
+        )
         actions = frozenset[str]().union(*(rule.actions for rule in BUILT_IN))
         self._rules = {action: tuple(rule for rule in rules if action in rule.actions) for action in actions}
 
@@ -307,14 +323,29 @@ class BuiltInRules:
             error = f"no rule is about the action {action[:100]!r}"
             return RuleOutcome(Decision.DENY, f"Denied: {error}", errors=(error,))
         read = canonical(facts)
-        told = [rule for rule in rules if rule.clauses[0].key in read]
-        hits = [rule for rule in told if all(clause.holds(read) for clause in rule.clauses)]
+        concerned = [rule for rule in rules if rule.clauses[0].key in read]
+        hits = [rule for rule in concerned if all(clause.holds(read) for clause in rule.clauses)]
         if not hits:
             return RuleOutcome(Decision.ALLOW)
         decision = strongest(*(rule.decision for rule in hits))
         hits.sort(key=lambda rule: (rule.decision is not decision, _GRAVITY[rule.severity]))
         policies = tuple({rule.id: rule.policy for rule in hits}.values())
-        return RuleOutcome(decision, hits[0].explain(read), policies)
+        return RuleOutcome(decision, hits[0].reason, policies)
+
+    @property
+    def rows(self) -> tuple[Rule, ...]:
+        """The rows in force; one id may have several."""
+        return tuple(dict.fromkeys(rule for rules in self._rules.values() for rule in rules))
+
+    @property
+    def policies(self) -> tuple[DeterminingPolicy, ...]:
+        """The rows as verdicts show them, one for each id."""
+        return tuple({rule.id: rule.policy for rule in self.rows}.values())
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The facts that the rows read."""
+        return frozenset(clause.key for rule in self.rows for clause in rule.clauses)
 
     def __repr__(self) -> str:
         return f"BuiltInRules({len({rule.id for rules in self._rules.values() for rule in rules})} rules)"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from ..errors import ConfigError
 from ..types import Decision, DeterminingPolicy
 
-__all__ = ["NOBODY", "Fact", "RuleOutcome", "Rules", "Subject", "canonical", "strongest"]
+__all__ = ["NOBODY", "Fact", "Listed", "RuleOutcome", "Rules", "Subject", "Together", "canonical", "strongest"]
 
 # What a detector says, under Shield's context key: secrets_detected, injection_score, pii_types.
 # Scores are whole numbers from 0 to 100. What no detector has looked for is absent, not false.
@@ -57,6 +58,67 @@ class Rules(Protocol):
     def decide(self, facts: Mapping[str, Fact], *, action: str, subject: Subject = NOBODY) -> RuleOutcome:
         """Decide about a text that ``action`` (Shield's: ``process_prompt``, ``call_tool``…) is about."""
         ...
+
+
+@runtime_checkable
+class Listed(Protocol):
+    """Rules that can say which they are, and what they read: for whoever looks for the reason of a decision."""
+
+    @property
+    def policies(self) -> tuple[DeterminingPolicy, ...]:
+        """The rules in force, as a verdict shows them."""
+        ...
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The facts that they read, under the keys of `canonical`."""
+        ...
+
+
+class Together:
+    """Several rules as one: each is asked, and the strongest of their decisions counts.
+
+    >>> Together()
+    Traceback (most recent call last):
+    highflame_middleware.errors.ConfigError: Together() needs rules
+    """
+
+    __slots__ = ("_rules",)
+
+    def __init__(self, *rules: Rules) -> None:
+        if not rules:
+            raise ConfigError("Together() needs rules")
+        self._rules = rules
+
+    def decide(self, facts: Mapping[str, Fact], *, action: str, subject: Subject = NOBODY) -> RuleOutcome:
+        """Decide about a text by its facts: the first of the strongest outcomes, with the policies of all."""
+        outcomes = [rules.decide(facts, action=action, subject=subject) for rules in self._rules]
+        decision = strongest(*(outcome.decision for outcome in outcomes))
+        counts = next(outcome for outcome in outcomes if outcome.decision is decision)
+        others = [outcome for outcome in outcomes if outcome is not counts]
+        shown = [
+            policy for outcome in others if outcome.decision is not Decision.ALLOW for policy in outcome.policies
+        ]
+        left = [set(outcome.ignored) for outcome in outcomes]
+        return replace(
+            counts,
+            policies=(*counts.policies, *shown),
+            errors=tuple(error for outcome in (counts, *others) for error in outcome.errors),
+            ignored=tuple(sorted(left[0].intersection(*left))),
+        )
+
+    @property
+    def policies(self) -> tuple[DeterminingPolicy, ...]:
+        """The policies of those that can list them."""
+        return tuple(policy for rules in self._rules if isinstance(rules, Listed) for policy in rules.policies)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The facts that those read."""
+        return frozenset[str]().union(*(rules.reads for rules in self._rules if isinstance(rules, Listed)))
+
+    def __repr__(self) -> str:
+        return f"Together({', '.join(map(repr, self._rules))})"
 
 
 # Stronger decisions first: where several policies speak, the strongest counts.
