@@ -70,12 +70,15 @@ def read_params(body: Any) -> Params:
 def read_reply(body: Any) -> ReplyRead:
     """Every step of the reply, or of an interaction that is looked up."""
     read = mapping(body)
-    key = next((key for key in _STEPS if key in read), None)
-    if key is None:
+    keys = [key for key in _STEPS if key in read]
+    if not keys:
         described = "status" in read or "id" in read
         return ReplyRead(() if described else tuple(read_unknown(body)), _summary(read))
     texts = [
-        text for position, step in items_of(read[key]) for text in _step(step, (key, *position), Stage.RESPONSE)
+        text
+        for key in keys
+        for position, step in items_of(read[key])
+        for text in _step(step, (key, *position), Stage.RESPONSE)
     ]
     return ReplyRead(tuple(texts), _summary(read))
 
@@ -91,7 +94,7 @@ class Reader:
         said = mapping(data)
         kind = string(said.get("event_type")) or event or ""
         number_ = integer(said.get("index")) or 0
-        if kind == "step.stop":
+        if kind in ("step.stop", "content.stop"):
             return EventRead(closes=((number_,),))
         if kind.startswith("interaction.") or not ({"step", "delta", "content"} & said.keys()):
             inner = mapping(said.get("interaction"))

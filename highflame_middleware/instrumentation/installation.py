@@ -49,6 +49,10 @@ _SEAMS: Mapping[str, _Seam] = MappingProxyType(
     {
         "openai._base_client": _Seam(sdk="openai", floor="1.40", kind="stainless", spoken="openai"),
         "google.genai._api_client": _Seam(sdk="google-genai", floor="1.5", kind="google", spoken="gemini"),
+        # The interactions of its versions 1.55 and on, before those of 2.
+        "google.genai._interactions._base_client": _Seam(
+            sdk="google-genai", floor="1.5", kind="stainless", spoken="gemini"
+        ),
         "google.genai._gaos.basesdk": _Seam(sdk="google-genai", floor="1.5", kind="speakeasy", spoken="gemini"),
         "anthropic._base_client": _Seam(sdk="anthropic", floor="0.34", kind="stainless", spoken="anthropic"),
         "groq._base_client": _Seam(sdk="groq", floor="0.9", kind="stainless", spoken="groq"),

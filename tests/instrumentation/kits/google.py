@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from typing import Any
 
 from google import genai
@@ -43,7 +44,13 @@ def _text(reply: Any) -> str:
 _IMAGE = types.Part.from_bytes(data=b"\x89PNG", mime_type="image/png")
 
 
+# In versions before 2 a reply is a list of contents, not of steps.
+_CONTENTS = find_spec("google.genai._interactions") is not None
+
+
 def _interaction(reply: Any) -> str:
+    if _CONTENTS:
+        return "".join(part.text for part in reply.outputs)
     return "".join(part.text for step in reply.steps for part in getattr(step, "content", None) or ())
 
 
@@ -123,13 +130,13 @@ def stream_of(*replies: Any) -> list[bytes]:
 
 def _interactions(pieces: list[str], streamed: bool) -> Answer:
     """The same words from the API with a memory."""
-    step = {"type": "model_output", "content": [{"type": "text", "text": "".join(pieces)}]}
+    content = {"type": "text", "text": "".join(pieces)}
+    step = {"type": "model_output", "content": [content]}
+    replied = {"outputs": [content]} if _CONTENTS else {"steps": [step]}
     whole = {"id": "i", "object": "interaction", "status": "completed", "model": "m"}
     whole |= {"created": "2026-01-01T00:00:00Z", "updated": "2026-01-01T00:00:00Z"}
     if not streamed:
-        return Answer(
-            200, (("content-type", "application/json"),), [json.dumps({**whole, "steps": [step]}).encode()]
-        )
+        return Answer(200, (("content-type", "application/json"),), [json.dumps({**whole, **replied}).encode()])
     deltas = [{"type": "text", "text": piece} for piece in pieces]
     said = [
         ("interaction.created", {"interaction": {**whole, "status": "in_progress"}}),
@@ -138,6 +145,14 @@ def _interactions(pieces: list[str], streamed: bool) -> Answer:
         ("step.stop", {"index": 0}),
         ("interaction.completed", {"interaction": whole}),
     ]
+    if _CONTENTS:
+        said = [
+            ("interaction.start", {"interaction": {**whole, "status": "in_progress"}}),
+            ("content.start", {"index": 0, "content": {"type": "text", "text": ""}}),
+            *(("content.delta", {"index": 0, "delta": delta}) for delta in deltas),
+            ("content.stop", {"index": 0}),
+            ("interaction.complete", {"interaction": whole}),
+        ]
     events = [
         f"event: {name}\ndata: {json.dumps({**data, 'event_type': name})}\n\n".encode() for name, data in said
     ]
