@@ -13,13 +13,12 @@ from typing import Any
 from .bodies import internal_fault
 from .codecs import framing_for
 from .codecs.framing import Framing
-from .codecs.parts import Codec, dump_json
 from .errors import BlockedError, HighflameError
 from .exchange import Exchange
 from .flow import Flow
 from .guard.verdict import DecisionEvent
 from .route import DECISION_HEADER, Refusal, bears_traces, decision_in, may_refuse, refusal_in
-from .screens import MAX_HELD, Screen
+from .screens import MAX_HELD, Screen, refusal_of
 
 __all__ = ["AnswerScreen", "answers_screened"]
 
@@ -75,6 +74,11 @@ class AnswerScreen:
         self._events = 0
         self._looking = True
 
+    @property
+    def concluded(self) -> bool:
+        """Whether the reply has said that it ends here, whatever bytes are still to come."""
+        return bool(getattr(self._inner, "concluded", False))
+
     def feed(self, chunk: bytes) -> Flow[bytes]:
         if self.stopped is not None:
             return b""
@@ -115,7 +119,7 @@ class AnswerScreen:
     def refusal(self, error: HighflameError) -> bytes:
         if self._inner is not None:
             return self._inner.refusal(error)
-        return _refused(self._codec, self._framing, error)
+        return refusal_of(self._codec, self._framing, error)
 
     def _settled(self, raw: bytes) -> bool:
         """Whether it is known now who wrote the stream, one event further on."""
@@ -188,12 +192,3 @@ def _json(raw: bytes) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError):
         return None
-
-
-def _refused(codec: Codec | None, framing: Framing | None, error: HighflameError) -> bytes:
-    """What an SDK reads in place of a refusal: nothing of it reaches the caller, to whom the error is raised."""
-    if codec is None:
-        return b"" if framing is not None else b"{}"
-    if framing is not None:
-        return framing.write_error(*codec.fail(str(error), "highflame_blocked"))
-    return dump_json(codec.refuse(str(error)))

@@ -72,7 +72,7 @@ class _Tap:
         out = yield from self._looked_at(chunk)
         if chunk is None and self.screen.stopped is None:
             self.end(None)
-        elif isinstance(self.screen, EventScreen) and self.screen.concluded and self.screen.stopped is None:
+        elif getattr(self.screen, "concluded", False) and self.screen.stopped is None:
             # Not all readers go on from here to the end of the bytes, or close them.
             self.exchange.close()
         return out

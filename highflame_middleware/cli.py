@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="show what the library does, on this machine, with no account and no network")
-    serve = commands.add_parser("serve", help="serve the embedded gateway")
+    serve = commands.add_parser("serve", help="serve the embedded gateway, and the guard as Shield")
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8787)
     serve.add_argument("--config", metavar="FILE", help="settings file (default: highflame.toml or pyproject.toml)")
@@ -68,21 +68,54 @@ def _demo(_given: argparse.Namespace) -> int:
 def _serve(given: argparse.Namespace) -> int:
     from .extras import require  # noqa: PLC0415
     from .gateway import Gateway  # noqa: PLC0415
+    from .policy import guard_of  # noqa: PLC0415
 
     settings = Settings.load(file=given.config, gateway=None)
-    gateway = Gateway(settings=settings)
-    if not gateway.providers:
-        raise ConfigError("there is nothing to serve: the settings name no [providers.NAME] (see docs/gateway.md)")
-    if gateway.lends_keys and not gateway.asks_for_keys and not _is_loopback(given.host):
+    # One guard for both doors: a session that goes through both is one session.
+    guard = guard_of(settings)
+    gateway = Gateway(settings=settings.with_changes(guard=guard))
+    if not gateway.providers and guard is None:
+        raise ConfigError(
+            "there is nothing to serve: the settings name no [providers.NAME] (see docs/gateway.md), and no guard"
+        )
+    exposed = not _is_loopback(given.host)
+    if gateway.lends_keys and not gateway.asks_for_keys and exposed:
         raise ConfigError(
             f"--host {given.host} would let anybody who reaches it use the providers' keys: "
             "set gateway_keys, or serve on 127.0.0.1"
         )
+    if not gateway.providers and not gateway.asks_for_keys and exposed:
+        raise ConfigError(
+            f"on --host {given.host} Shield answers nobody who has no key: set gateway_keys, or serve on 127.0.0.1"
+        )
     uvicorn = require("uvicorn", extra="gateway", needed="uvicorn>=0.30")
-    guarding = "no guard" if settings.guard is None else f"guard {settings.guard}, mode {settings.mode}"
-    print(f"gateway on http://{given.host}:{given.port}/v1 ({', '.join(gateway.providers)}; {guarding})")
-    uvicorn.run(gateway, host=given.host, port=given.port, log_level="warning")
+    app: Any = gateway
+    here = f"http://{given.host}:{given.port}"
+    guarding = "no guard" if guard is None else f"guard {settings.guard}, mode {settings.mode}"
+    if gateway.providers:
+        print(f"gateway on {here}/v1 ({', '.join(gateway.providers)}; {guarding})")
+    if guard is not None:
+        from .shield_server import Front  # noqa: PLC0415
+
+        shield = _shield(settings, guard)
+        app = Front(shield, gateway) if gateway.providers else shield
+        asked = "keys: gateway_keys" if shield.asks_for_keys else "no keys: for this machine only"
+        print(f"shield on {here}/v1/shield ({guarding}; {asked}; tokens: {here}/oauth2/token)")
+    uvicorn.run(app, host=given.host, port=given.port, log_level="warning")
     return OK
+
+
+def _shield(settings: Settings, guard: Any) -> Any:
+    from .shield_server import Key, ShieldApp  # noqa: PLC0415
+
+    account, project = settings.account_id or "", settings.project_id or ""
+    return ShieldApp(
+        guard=guard,
+        keys=[Key(secret=key, account_id=account, project_id=project) for key in settings.gateway_keys],
+        mode=settings.mode,
+        deadline=settings.deadline,
+        on_decision=settings.on_decision,
+    )
 
 
 def _is_loopback(host: str) -> bool:
@@ -100,7 +133,7 @@ def _doctor(given: argparse.Namespace) -> int:
         print(f"            {_carried(settings)}")
     if unused := _unused(settings):
         print(f"            set, but read by nothing in this version: {', '.join(unused)}")
-    faults = [*_prove_seams(), *_reach_gateway(settings)]
+    faults = [*_prove_seams(), *_reach_gateway(settings), *_reach_shield(settings)]
     print("all well" if not faults else f"{len(faults)} fault(s)")
     return OK if not faults else FAILED
 
@@ -117,15 +150,21 @@ def _versions() -> list[tuple[str, str]]:
 
 def _unused(settings: Settings) -> list[str]:
     """Settings that the chosen gateway and guard do not look at."""
-    later = ["shield_url", "token_url", "identity_url", "project_id"]
+    asks_shield = settings.guard == "shield"
+    later = ["identity_url"]
+    if not asks_shield:
+        later += ["shield_url", "shield_key", "token_url", "project_id"]
     if settings.gateway not in ("highflame-v2", "javelin"):
-        later.append("account_id")
+        if not asks_shield:
+            later.append("account_id")
         if settings.gateway != "portkey":
             later += ["route", "virtual_api_key"]
     if settings.gateway_url is None:
         later.append("headers")
     if settings.gateway is None:
-        later += ["api_key", "carries"]
+        later += ["carries", "lacks"]
+        if not asks_shield or settings.shield_key is not None:
+            later.append("api_key")
     return [name for name in later if getattr(settings, name)]
 
 
@@ -135,11 +174,16 @@ def _carried(settings: Settings) -> str:
 
     name = settings.gateway if isinstance(settings.gateway, str) else "embedded"
     formats = ", ".join((*DIALECTS[name].carries, *settings.carries))
-    lacking = "".join(f" (without {format_})" for format_ in DIALECTS[name].lacks)
-    rest = "refused" if settings.on_unsupported == "refuse" else "sent to their own hosts"
+    lacking = "".join(f" (without {format_})" for format_ in (*DIALECTS[name].lacks, *settings.lacks))
+    rest = _UNSUPPORTED[settings.on_unsupported]
     return f"carries {formats}{lacking}; other formats are {rest}, its refusals {_SAID[settings.on_blocked]}"
 
 
+_UNSUPPORTED = {
+    "direct": "sent to their own hosts",
+    "translate": "translated, or sent to their own hosts",
+    "refuse": "refused",
+}
 _SAID = {"raise": "raised", "reply": "handed on as a marked reply"}
 
 
@@ -186,6 +230,23 @@ def _reach_gateway(settings: Settings) -> list[str]:
         print(f"gateway     {host}: not reachable ({type(error).__name__})")
         return ["gateway"]
     print(f"gateway     {host}: reachable (answered {status})")
+    return []
+
+
+def _reach_shield(settings: Settings) -> list[str]:
+    if settings.guard != "shield":
+        return []
+    from .shield.client import Highflame  # noqa: PLC0415
+
+    # Unlike the gateway, Shield has a question that costs nothing: whether the key is right shows as well.
+    with Highflame(settings=settings, timeout=10.0, max_retries=0) as client:
+        host = urlsplit(client.base_url).netloc
+        try:
+            detectors = client.detectors.list()
+        except HighflameError as error:
+            print(f"shield      {host}: {error}")
+            return ["shield"]
+    print(f"shield      {host}: reachable, takes the key ({len(detectors)} detectors)")
     return []
 
 

@@ -6,6 +6,7 @@ An omitted argument means "look further down that list"; ``None`` means off.
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import re
 import warnings
@@ -33,13 +34,12 @@ class Unset:
 UNSET: Final = Unset()
 
 GATEWAYS = ("highflame", "highflame-v2", "javelin", "portkey", "openai-compatible", "embedded")
-GUARDS = ("embedded",)
+GUARDS = ("embedded", "shield")
 STREAMS = ("buffer", "sentence", "passthrough")
 TIMINGS = ("before", "parallel")
 UNPROVEN = ("refuse", "warn")
-ON_UNSUPPORTED = ("direct", "refuse")
+ON_UNSUPPORTED = ("direct", "translate", "refuse")
 ON_BLOCKED = ("raise", "reply")
-LATER = {"shield": "guard", "translate": "on_unsupported"}
 
 DEFAULT_BASE_URLS: Mapping[str, str] = {
     "highflame": "https://gateway.highflame.ai/llm/v1",
@@ -50,6 +50,8 @@ DEFAULT_BASE_URLS: Mapping[str, str] = {
 # Portkey's gateway also runs on one's own machine, where it asks for no key.
 _PORTKEY_HERE = "http://localhost:8787/v1"
 _HEADER_ROUTED = ("highflame-v2", "javelin")
+# Whose key is not Highflame's, and must never be shown to it.
+_FOREIGN = ("portkey", "openai-compatible")
 _KEYED = ("highflame", *_HEADER_ROUTED)
 _REMOTE_GATEWAYS = (*_KEYED, "portkey", "openai-compatible")
 
@@ -69,6 +71,7 @@ _ENVIRONMENT: Mapping[str, str] = {
     "TOKEN_URL": "token_url",
     "IDENTITY_URL": "identity_url",
     "BASE_URL": "shield_url",
+    "SHIELD_KEY": "shield_key",
     "ON_UNSUPPORTED": "on_unsupported",
     "ON_BLOCKED": "on_blocked",
 }
@@ -107,10 +110,16 @@ class Settings:
 
     ``headers`` go along with every call to the gateway. ``on_unsupported`` says
     what becomes of a call in a format that the gateway does not carry:
-    ``direct`` to the client's own host, or ``refuse``; ``carries`` names formats
-    (a codec, a family such as ``anthropic``, or ``*``) that this very gateway
-    does carry although gateways of its kind need not. ``on_blocked`` says
+    ``direct`` to the client's own host, ``translate`` into a format that it
+    does carry (and ``direct`` where that cannot be), or ``refuse``; ``carries``
+    names formats (a codec, a family such as ``anthropic``, or ``*``) that this
+    very gateway does carry although gateways of its kind need not, ``lacks``
+    those that it does not although others do. ``on_blocked`` says
     whether a gateway's refusal is raised or handed on as a marked reply.
+    ``on_decision`` is called with the `DecisionEvent` of every evaluation, on
+    the thread or loop that made it; what it raises is logged and changes nothing.
+    ``shield_url``, ``shield_key`` and ``token_url`` are Highflame Shield's, which
+    ``guard="shield"`` asks; the key is ``api_key`` where that is Highflame's as well.
     ``providers`` are the embedded gateway's, ``default_provider`` the one that
     takes calls naming none, and ``gateway_keys`` what callers of its HTTP door
     must present one of.
@@ -140,6 +149,7 @@ class Settings:
     on_unproven: str | Mapping[str, str] | None = None
     reroute_hosts: tuple[str, ...] = ()
     shield_url: str | None = None
+    shield_key: Secret | None = None
     token_url: str | None = None
     identity_url: str | None = None
     providers: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -147,8 +157,10 @@ class Settings:
     gateway_keys: tuple[Secret, ...] = ()
     headers: Mapping[str, Secret] = field(default_factory=dict)
     carries: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
     on_unsupported: str = "direct"
     on_blocked: str = "raise"
+    on_decision: Callable[[Any], object] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name, read in _READERS.items():
@@ -169,6 +181,12 @@ class Settings:
             )
         if self.gateway in _KEYED and self.api_key is None:
             raise ConfigError(f"gateway={self.gateway!r} needs a key: give api_key= or set HIGHFLAME_API_KEY")
+        if self.guard == "shield" and self.key_for_shield is None:
+            raise ConfigError(
+                "guard='shield' needs a key: give shield_key= or set HIGHFLAME_SHIELD_KEY"
+                if self.gateway in _FOREIGN
+                else "guard='shield' needs a key: give api_key= or set HIGHFLAME_API_KEY"
+            )
 
     @property
     def gateway_url(self) -> str | None:
@@ -178,6 +196,13 @@ class Settings:
         if self.gateway == "portkey" and self.api_key is None:
             return self.base_url or _PORTKEY_HERE
         return self.base_url or DEFAULT_BASE_URLS.get(self.gateway)
+
+    @property
+    def key_for_shield(self) -> Secret | None:
+        """What Shield is asked with: its own key, or the gateway's where that is Highflame's too."""
+        if self.shield_key is not None or self.gateway in _FOREIGN:
+            return self.shield_key
+        return self.api_key
 
     @classmethod
     def load(
@@ -226,6 +251,13 @@ def _settle_gateway(file: dict[str, Any], environ: dict[str, Any], arguments: di
         # To these two HIGHFLAME_BASE_URL has always been the gateway's; the setting shield_url never is.
         found["base_url"] = named
         found["shield_url"] = arguments.get("shield_url", file.get("shield_url"))
+    if "gateway" in arguments and arguments["gateway"] is None:
+        # Nor are its key and its URL, by the same variables, for anybody else to be shown, or to be asked.
+        meant = {**file, **environ}.get("gateway")
+        if meant in _FOREIGN and "api_key" not in arguments:
+            found.pop("api_key", None)
+        if meant in _HEADER_ROUTED and "shield_url" in environ:
+            found["shield_url"] = arguments.get("shield_url", file.get("shield_url"))
     if found.get("gateway") is None and "base_url" not in arguments:
         # Turned off by an argument: where the environment's gateway would have been does not matter any more.
         found.pop("base_url", None)
@@ -296,8 +328,6 @@ def _read_choice(known: tuple[str, ...], unless: Callable[[Any], bool]) -> Calla
             raise ConfigError(
                 f"{name}={value!r} cannot be used: give one of {', '.join(known)}, or a suitable object"
             )
-        if value in LATER and LATER[value] == name:
-            raise ConfigError(f"{name}={value!r} is not part of this version: use one of {', '.join(known)}")
         if value not in known:
             raise ConfigError(f"{name}={value!r} is unknown: use one of {', '.join(known)}")
         return value
@@ -395,6 +425,14 @@ def _read_unproven(name: str, value: Any) -> str | Mapping[str, str]:
     return dict(table) if isinstance(value, Mapping) else str(value)
 
 
+def _read_hook(name: str, value: Any) -> Any:
+    if not callable(value):
+        raise ConfigError(f"{name}={value!r} cannot be called: give a function that takes a DecisionEvent")
+    if inspect.iscoroutinefunction(value):
+        raise ConfigError(f"{name} is asynchronous: give a plain function; it may start a task of its own")
+    return value
+
+
 def _read_secrets(name: str, value: Any) -> tuple[Secret, ...]:
     keys = _read_list(value)
     if keys is None:
@@ -438,6 +476,7 @@ _REQUIRED: Mapping[str, str] = {
     "gateway_keys": "give an empty list",
     "headers": "give an empty table",
     "carries": "give an empty list",
+    "lacks": "give an empty list",
     "on_unsupported": f"use one of {', '.join(ON_UNSUPPORTED)}",
     "on_blocked": f"use one of {', '.join(ON_BLOCKED)}",
 }
@@ -460,6 +499,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "on_unproven": _read_unproven,
     "reroute_hosts": _read_hosts,
     "shield_url": _read_url,
+    "shield_key": _read_secret,
     "token_url": _read_url,
     "identity_url": _read_url,
     "providers": _read_providers,
@@ -467,8 +507,10 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "gateway_keys": _read_secrets,
     "headers": _read_headers,
     "carries": _read_formats,
+    "lacks": _read_formats,
     "on_unsupported": _read_choice(ON_UNSUPPORTED, unless=lambda _: False),
     "on_blocked": _read_choice(ON_BLOCKED, unless=lambda _: False),
+    "on_decision": _read_hook,
 }
 
 

@@ -7,6 +7,8 @@ a call runs, shared by the pipeline, the reply's screen and the door.
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +25,8 @@ from .types import GuardRequest, GuardResponse, Mode, ModelContext, Stage, ToolC
 
 __all__ = ["GUARDED", "Call", "Evaluate", "Exchange", "Invoke", "Leave", "Policy", "Race", "Raced", "judge"]
 
+_log = logging.getLogger("highflame_middleware.guard")
+
 # Set on requests by the instrumentation, for a gateway in this process: guarding them twice would be waste.
 # It is an extension of the request object, which never crosses a network.
 GUARDED = "highflame.guarded"
@@ -33,6 +37,7 @@ class Policy:
     """How calls are guarded. Without a guard everything passes unseen.
 
     ``races`` says that a call is made while its texts are still being judged.
+    ``on_decision`` is told of every evaluation.
     """
 
     guard: Binding | None
@@ -41,6 +46,7 @@ class Policy:
     deadline: float = 2.0
     stream: str = "buffer"
     races: bool = False
+    on_decision: Callable[[DecisionEvent], object] | None = None
 
     @property
     def strict(self) -> bool:
@@ -129,7 +135,7 @@ class Exchange:
     reply's body is still to be read, which is ``body``, as long as somebody has it.
     """
 
-    __slots__ = ("_body", "call", "policy", "reading", "recorder", "refused", "returned")
+    __slots__ = ("_body", "_id", "call", "policy", "reading", "recorder", "refused", "returned")
 
     def __init__(self, call: Call, policy: Policy, recorder: Recorder) -> None:
         self.call = call
@@ -138,6 +144,7 @@ class Exchange:
         self.refused: HighflameError | None = None
         self.returned = False
         self.reading = False
+        self._id = os.urandom(12).hex()
         self._body: Callable[[], Any] = _nobody
 
     @property
@@ -150,8 +157,8 @@ class Exchange:
         # Weakly: a body that is dropped has to be noticed at once.
         self._body = ref(body)
 
-    def question(self, text: Text) -> GuardRequest:
-        """What the guard is asked about a text."""
+    def question(self, text: Text, *, sent: bool = False) -> GuardRequest:
+        """What the guard is asked about a text; ``sent`` says that it is part of what the model is to read."""
         call = self.call
         return GuardRequest.at(
             text.stage,
@@ -162,6 +169,8 @@ class Exchange:
             tool=ToolContext(name=text.tool, arguments=_arguments(text)) if text.tool is not None else None,
             model=ModelContext(provider=call.provider, model=call.model),
             metadata=call.caller.metadata,
+            to_model=sent,
+            call_id=self._id,
         )
 
     def settle(self, text: Text, answer: Answer) -> Ruling:
@@ -186,21 +195,29 @@ class Exchange:
         """Leave the record of one evaluation."""
         guard = self.policy.guard
         verdict = answer if isinstance(answer, GuardResponse) else None
-        self.recorder.decide(
-            DecisionEvent(
-                guard=guard.name if guard is not None else "none",
-                stage=text.stage,
-                mode=self.policy.mode,
-                decision=verdict.decision.value if verdict is not None else "error",
-                enforced=enforced,
-                reason=verdict.policy_reason if verdict is not None else str(answer),
-                signals=tuple(f"{signal.name}:{signal.score}" for signal in verdict.signals) if verdict else (),
-                request_id=verdict.request_id if verdict is not None else "",
-                latency_ms=verdict.latency_ms if verdict is not None else 0.0,
-                tool=text.tool,
-                content=text.value,
-            )
+        event = DecisionEvent(
+            guard=guard.name if guard is not None else "none",
+            stage=text.stage,
+            mode=self.policy.mode,
+            decision=verdict.decision.value if verdict is not None else "error",
+            enforced=enforced,
+            reason=verdict.policy_reason if verdict is not None else str(answer),
+            signals=tuple(f"{signal.name}:{signal.score}" for signal in verdict.signals) if verdict else (),
+            request_id=verdict.request_id if verdict is not None else "",
+            latency_ms=verdict.latency_ms if verdict is not None else 0.0,
+            tool=text.tool,
+            session=self.call.caller.session,
+            user=self.call.caller.user,
+            policies=tuple(policy.rule_id for policy in verdict.determining_policies) if verdict else (),
+            content=text.value,
         )
+        self.recorder.decide(event)
+        if self.policy.on_decision is not None:
+            try:
+                self.policy.on_decision(event)
+            except Exception:  # noqa: BLE001 - whatever it is
+                # Whoever only listens has no say in the call.
+                _log.exception("on_decision raised; the decision stands")
 
     def close(self, error: BaseException | None = None) -> None:
         """The reply's body is read to its end, was left by the caller, or broke."""
@@ -211,11 +228,11 @@ class Exchange:
             self.recorder.end()
 
 
-def judge(exchange: Exchange, texts: Sequence[Text]) -> Flow[list[Ruling]]:
-    """Have some texts judged, and rule on each."""
+def judge(exchange: Exchange, texts: Sequence[Text], *, sent: bool = False) -> Flow[list[Ruling]]:
+    """Have some texts judged, of what is sent or of what is received, and rule on each."""
     if exchange.policy.guard is None or not texts:
         return []
-    answers = yield from Evaluate(exchange.policy, [exchange.question(text) for text in texts])
+    answers = yield from Evaluate(exchange.policy, [exchange.question(text, sent=sent) for text in texts])
     return [exchange.settle(text, answer) for text, answer in zip(texts, answers, strict=True)]
 
 

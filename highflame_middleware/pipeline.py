@@ -61,7 +61,7 @@ def _race(exchange: Exchange, invoke: Callable[[Any], Any]) -> Flow[Any]:
     call = exchange.call
     raced = yield from Race(
         exchange.policy,
-        [exchange.question(text) for text in call.texts],
+        [exchange.question(text, sent=True) for text in call.texts],
         partial(invoke, call.body),
         lambda answers: any(
             exchange.rule(text, _too_late(answer)).error is not None
@@ -91,7 +91,7 @@ def _too_late(answer: Answer) -> Answer:
 def admit(exchange: Exchange) -> Flow[Any]:
     """The body to send: the caller's, edited where the guard says so. Raises where it says no."""
     call = exchange.call
-    rulings = yield from judge(exchange, call.texts)
+    rulings = yield from judge(exchange, call.texts, sent=True)
     if error := worst([ruling.error for ruling in rulings if ruling.error is not None]):
         raise error
     edits = [

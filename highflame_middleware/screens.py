@@ -29,7 +29,7 @@ from .guard.redaction import apply_entries
 from .guard.verdict import worst
 from .types import RedactionEntry, Stage
 
-__all__ = ["EventScreen", "JsonScreen", "Screen", "screen_for"]
+__all__ = ["EventScreen", "JsonScreen", "Screen", "refusal_of", "screen_for"]
 
 # The most of one reply that is ever held in memory to be judged; beyond it the failure policy speaks.
 MAX_HELD = 32 * 1024 * 1024
@@ -77,6 +77,15 @@ def screen_for(exchange: Exchange, *, status: int, content_type: str | None, cod
         "Does the gateway's or the client's base URL point at the API?",
     )
     return _UnreadableScreen(codec, error) if error is not None else None
+
+
+def refusal_of(codec: Codec | None, framing: Framing | None, error: HighflameError) -> bytes:
+    """What an SDK reads in place of a refusal: nothing of it reaches the caller, to whom the error is raised."""
+    if codec is None:
+        return b"" if framing is not None else b"{}"
+    if framing is not None:
+        return framing.write_error(*codec.fail(str(error), "highflame_blocked"))
+    return dump_json(codec.refuse(str(error)))
 
 
 def _unread(exchange: Exchange, why: str) -> UnreadableError | None:

@@ -46,8 +46,9 @@ SOURCES: dict[str, tuple[str, tuple[Any, str, Any], dict[str, Any]]] = {
     "project_id": ("PROJECT_ID", ("pa", "pe", "pf"), {}),
     "token_url": ("TOKEN_URL", ("http://a", "http://e", "http://f"), {}),
     "identity_url": ("IDENTITY_URL", ("http://a", "http://e", "http://f"), {}),
+    "shield_key": ("SHIELD_KEY", ("sa", "se", "sf"), {}),
     "shield_url": ("BASE_URL", ("http://a", "http://e", "http://f"), {}),
-    "on_unsupported": ("ON_UNSUPPORTED", ("refuse", "direct", "refuse"), {}),
+    "on_unsupported": ("ON_UNSUPPORTED", ("refuse", "direct", "translate"), {}),
     "on_blocked": ("ON_BLOCKED", ("reply", "raise", "reply"), {}),
 }
 READ: dict[Any, Any] = {"off": None, "true": True, "2.5": 2.5}
@@ -64,7 +65,9 @@ WITHOUT_VARIABLE: dict[str, tuple[Any, Any]] = {
     "providers": ({"a": {}}, {"f": {}}),
     "headers": ({"x-a": "a"}, {"x-f": "f"}),
     "carries": (("a",), ("f",)),
+    "lacks": (("a",), ("f",)),
 }
+ONLY_ARGUMENTS = {"on_decision"}
 
 
 def toml(table: str, **values: Any) -> str:
@@ -81,7 +84,9 @@ def toml(table: str, **values: Any) -> str:
 
 
 def test_every_setting_is_in_the_tables() -> None:
-    assert set(SOURCES) | set(WITHOUT_VARIABLE) == {item.name for item in dataclasses.fields(Settings)}
+    assert set(SOURCES) | set(WITHOUT_VARIABLE) | ONLY_ARGUMENTS == {
+        item.name for item in dataclasses.fields(Settings)
+    }
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -138,6 +143,7 @@ OFF_BY_ARGUMENT = [
     "virtual_api_key",
     "account_id",
     "project_id",
+    "shield_key",
     "shield_url",
 ]
 
@@ -352,11 +358,10 @@ class Untruthful:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "an answer of a later version": (
-        {"on_unsupported": "translate"},
-        "not part of this version: use one of direct, refuse",
+    "an unknown answer to what is unsupported": (
+        {"on_unsupported": "drop"},
+        "use one of direct, translate, refuse",
     ),
-    "an unknown answer to what is unsupported": ({"on_unsupported": "drop"}, "use one of direct, refuse"),
     "an unknown answer to a refusal": ({"on_blocked": "hide"}, "use one of raise, reply"),
     "headers that are no table": ({"headers": ["x-a"]}, "must be a table"),
     "a header that is none": ({"headers": {"x a": "b"}}, "'x a' is no header"),
@@ -364,11 +369,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a header that breaks out": ({"headers": {"x-a": "b\r\nx-c: d"}}, "no HTTP header may carry"),
     "an empty header": ({"headers": {"x-a": " "}}, "not empty"),
     "formats in one string": ({"carries": "anthropic"}, "give a list of formats"),
-    "a guard of a later version": ({"guard": "shield"}, "not part of this version: use one of embedded"),
+    "formats that are lacking, in one string": ({"lacks": "anthropic"}, "give a list of formats"),
+    "a Shield without a key": ({"guard": "shield"}, "needs a key: give api_key= or set HIGHFLAME_API_KEY"),
     "an unknown gateway": ({"gateway": "kong"}, r"gateway='kong' is unknown: use one of highflame"),
     "an unknown guard": ({"guard": "best"}, r"guard='best' is unknown: use one of embedded"),
-    "a guard that is none": ({"guard": Untruthful()}, "give one of embedded, or a suitable object"),
-    "a guard that is a number": ({"guard": 1}, "give one of embedded, or a suitable object"),
+    "a guard that is none": ({"guard": Untruthful()}, "give one of embedded, shield, or a suitable object"),
+    "a guard that is a number": ({"guard": 1}, "give one of embedded, shield, or a suitable object"),
     "a gateway that is none": ({"gateway": Untruthful()}, "give one of highflame"),
     "an unknown mode": ({"mode": "watch"}, "use one of enforce, monitor, alert, modify"),
     "a mode in capitals": ({"mode": "MONITOR"}, "use one of enforce"),
@@ -417,6 +423,36 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.parametrize("gateway", ["portkey", "openai-compatible"])
+def test_the_key_of_another_gateway_is_never_shown_to_shield(gateway: str) -> None:
+    given = {"gateway": gateway, "api_key": "their-key", "base_url": "http://gateway.test/v1"}
+    assert load(**given).key_for_shield is None
+    assert load(**given, shield_key="ours").key_for_shield == Secret("ours")
+    with pytest.raises(ConfigError, match="needs a key: give shield_key= or set HIGHFLAME_SHIELD_KEY"):
+        load(**given, guard="shield")
+
+
+def test_a_door_without_a_gateway_does_not_take_the_gateways_key_for_shields() -> None:
+    """The middleware, say, whose guard is Shield, in a process whose calls go through another's gateway."""
+    environ = {"HIGHFLAME_GATEWAY": "portkey", "HIGHFLAME_API_KEY": "theirs"}
+    assert load(environ, gateway=None).key_for_shield is None
+    assert load(environ, gateway=None, api_key="ours").key_for_shield == Secret("ours")
+
+
+@pytest.mark.parametrize("gateway", ["javelin", "highflame-v2"])
+def test_a_door_without_a_gateway_does_not_take_the_gateways_url_for_shields(gateway: str) -> None:
+    environ = {"HIGHFLAME_GATEWAY": gateway, "HIGHFLAME_API_KEY": "k", "HIGHFLAME_BASE_URL": "http://gateway.test"}
+    assert load(environ, gateway=None).shield_url is None
+    assert load(environ, gateway=None, shield_url="http://s.test").shield_url == "http://s.test"
+    assert load({**environ, "HIGHFLAME_GATEWAY": ""}, gateway=None).shield_url == "http://gateway.test"
+
+
+@pytest.mark.parametrize("gateway", [None, "highflame", "javelin"])
+def test_a_key_of_highflames_is_shields_too(gateway: str | None) -> None:
+    assert load(gateway=gateway, api_key="k").key_for_shield == Secret("k")
+    assert load(gateway=gateway, api_key="k", shield_key="s").key_for_shield == Secret("s")
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_a_value_that_cannot_be_used(name: str) -> None:
     arguments, message = BAD[name]
@@ -441,9 +477,9 @@ BAD_VARIABLES = {
     "FAIL_OPEN": ("perhaps", "neither true nor false"),
     "DEADLINE": ("soon", "above 0, at most 600"),
     "GATEWAY": ("kong", "use one of highflame"),
-    "ON_UNSUPPORTED": ("translate", "not part of this version: use one of direct, refuse"),
+    "ON_UNSUPPORTED": ("drop", "use one of direct, translate, refuse"),
     "ON_BLOCKED": ("hide", "use one of raise, reply"),
-    "GUARD": ("shield", "not part of this version"),
+    "GUARD": ("shield", "needs a key"),
     "GATEWAY_URL": ("gw.test", "must begin with http"),
     "API_KEY": ("schlüssel", "no HTTP header may carry"),
     "ROUTE": ("rüte", "printable ASCII"),

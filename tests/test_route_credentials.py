@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from highflame_middleware.route import Route, place, readdressed, taken_off
-from tests.test_route_dialects import CLIENTS, KEY, chosen, routed
+from tests.test_route_dialects import CLIENTS, KEY, chosen, routed, translated
 
 # What the SDKs of these clients put on a request, by the client; and in its query.
 BORNE: dict[str, dict[str, str]] = {
@@ -131,3 +131,36 @@ def test_what_a_redirect_away_from_the_gateway_leaves_behind() -> None:
 def test_no_credential_is_in_a_repr() -> None:
     for gateway in ("highflame", "javelin", "portkey", "openai-compatible"):
         assert KEY not in repr(routed(gateway, "openai chat", headers={"x-key": KEY}))
+
+
+# Of a call that is translated for OpenAI's API: what arrives of the client's headers.
+TRANSLATED: dict[tuple[str, str], dict[str, str]] = {
+    ("highflame", "gemini"): {"authorization": "Bearer AIza-1"},
+    ("highflame", "bedrock converse"): {},
+    ("portkey", "gemini"): {"authorization": "Bearer AIza-1"},
+    ("openai-compatible", "gemini"): {"authorization": OWN},
+    ("openai-compatible", "anthropic"): {"authorization": OWN},
+    ("openai-compatible", "bedrock converse"): {"authorization": OWN},
+}
+
+
+@pytest.mark.parametrize(("gateway", "name"), TRANSLATED)
+def test_which_credentials_go_along_with_a_translated_call(gateway: str, name: str) -> None:
+    arrived = sent(into_chat(gateway, name), BORNE[name])
+    added = {header for header in arrived if header.startswith(("x-highflame-", "x-portkey-"))}
+    assert {header: value for header, value in arrived.items() if header not in added} == TRANSLATED[gateway, name]
+
+
+def test_a_translated_call_and_the_clients_own_key() -> None:
+    assert sent(into_chat("openai-compatible", "anthropic", api_key=None), BORNE["anthropic"]) == {
+        "authorization": "Bearer sk-ant-1"
+    }
+    virtual = sent(into_chat("portkey", "gemini", virtual_api_key="vk-1"), BORNE["gemini"])
+    assert "AIza-1" not in str(virtual)
+
+
+def into_chat(gateway: str, name: str, **changes: Any) -> Route:
+    route = translated(gateway, name, **changes)
+    assert isinstance(route, Route)
+    assert route.into == "openai-chat"
+    return route

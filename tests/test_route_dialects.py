@@ -448,3 +448,52 @@ def test_headers_of_the_settings_go_along(gateway: str) -> None:
 
 def test_headers_of_the_settings_are_the_gateways_alone() -> None:
     assert not routed("embedded", "openai chat", headers={"x-team": "core"}).headers
+
+
+@pytest.mark.parametrize("gateway", COLUMNS)
+def test_what_is_lacking_is_not_carried(gateway: str) -> None:
+    assert isinstance(chosen(gateway, "openai responses"), Route)
+    for lacks in (("openai-responses",), ("openai",), ("*",)):
+        assert isinstance(chosen(gateway, "openai responses", lacks=lacks, carries=("*",)), Detour)
+    assert isinstance(chosen(gateway, "openai chat", lacks=("openai-responses",)), Route)
+
+
+INTO = ("openai-chat", "openai-responses", "anthropic-messages")
+
+
+def translated(gateway: str, name: str, **changes: Any) -> Route | Detour | None:
+    client = CLIENTS[name]
+    return choose(
+        client.origin,
+        client.model,
+        settings(gateway, **changes),
+        NOBODY,
+        spoken=client.spoken,
+        codec=client.codec,
+        path=client.path,
+        into=INTO,
+    )
+
+
+@pytest.mark.parametrize("gateway", COLUMNS)
+def test_into_what_a_call_is_translated(gateway: str) -> None:
+    route = translated(gateway, "gemini")
+    assert isinstance(route, Route)
+    assert route.into == "openai-chat"
+    base = "http://highflame-gateway.invalid/v1" if gateway == "embedded" else GW
+    assert place(route, CLIENTS["gemini"].origin, "/chat/completions") == f"{base}/chat/completions"
+    assert route.model == ("gemini/m" if gateway == "highflame" else None)
+    route = translated(gateway, "gemini", lacks=("openai-chat",))
+    assert isinstance(route, Route)
+    assert route.into == "openai-responses"
+    assert isinstance(translated(gateway, "gemini", lacks=("openai", "anthropic")), Detour)
+    route = translated(gateway, "openai chat")
+    assert isinstance(route, Route)
+    assert route.into is None, "what is carried stays as it is"
+
+
+def test_the_header_routed_gateways_are_told_where_google_has_openais_api() -> None:
+    route = translated("javelin", "gemini")
+    assert isinstance(route, Route)
+    told = "https://generativelanguage.googleapis.com/v1beta/openai"
+    assert route.headers["x-javelin-provider"] == route.headers["x-highflame-provider"] == told

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
@@ -24,6 +24,7 @@ from ..errors import ConfigError, GatewayError, UnreadableError
 from ..exchange import Exchange
 from ..flow import arun, run
 from ..guard.protocol import GuardLike
+from ..guard.verdict import DecisionEvent
 from ..pipeline import guarded, open_exchange, read_call
 from ..policy import policy_of
 from ..route import PROVIDER_HEADER, Origin, provider_name
@@ -74,6 +75,7 @@ class Gateway:
         mode: Mode | str | Unset = UNSET,
         fail_open: bool | Unset = UNSET,
         deadline: float | Unset = UNSET,
+        on_decision: Callable[[DecisionEvent], object] | Unset | None = UNSET,
         settings: Settings | None = None,
     ) -> None:
         chosen: dict[str, Any] = {
@@ -84,6 +86,7 @@ class Gateway:
             "mode": mode,
             "fail_open": fail_open,
             "deadline": deadline,
+            "on_decision": on_decision,
         }
         if settings is None:
             # Where this process's calls go is not this gateway's business: the environment's gateway is not read.

@@ -149,6 +149,8 @@ def fault_of(name: str, error: Exception) -> GuardError:
     if isinstance(error, GuardError):
         return error
     fault = GuardError(f"The guard {name!r} raised {type(error).__name__}; its cause is attached")
+    # What is wrong with how it is set up does not pass: nobody would see that nothing is guarded.
+    fault.forgivable = not isinstance(error, ConfigError)
     fault.__cause__ = error
     return fault
 

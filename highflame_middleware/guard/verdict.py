@@ -10,10 +10,11 @@ The whole policy, in one table. A text *stops* the call, is *edited*, or *passes
     deny, step_up,
     defer, unknown       stop               edit, else pass    pass           pass
     nothing usable       stop unless        pass               pass           pass
-                         fail_open
+                         fail_open (*)
     ===================  =================  =================  =============  =======
 
-Whatever the row, a `DecisionEvent` is left.
+Whatever the row, a `DecisionEvent` is left. (*) An outage passes; a guard that does not take its key, or the
+question, would let everything pass for ever, so that stops (`GuardError.forgivable`).
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class DecisionEvent:
     ``decision`` is the guard's, or ``error`` where it gave none; ``enforced``
     says whether the text was stopped or changed because of it. The text itself
     is kept until the hash is asked for, but goes into no repr and no pickle.
+    ``policies`` are the ids of the rules that it rests on.
     """
 
     guard: str
@@ -59,6 +61,9 @@ class DecisionEvent:
     request_id: str = ""
     latency_ms: float = 0.0
     tool: str | None = None
+    session: str | None = None
+    user: str | None = None
+    policies: tuple[str, ...] = ()
     content: str = field(default="", repr=False)
     digest: str = field(default="", repr=False, compare=False)
 
@@ -97,7 +102,7 @@ def rule(
     BlockedError(...)
     """
     if isinstance(answer, GuardError):
-        return Ruling(error=answer) if mode.blocks and not fail_open else PASS
+        return Ruling(error=answer) if mode.blocks and not (fail_open and answer.forgivable) else PASS
     if answer.decision is Decision.ALLOW:
         return PASS
     if answer.decision is Decision.MODIFY or mode is Mode.MODIFY:

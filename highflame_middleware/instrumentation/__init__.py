@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from threading import RLock
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from .installation import HOOKED, Installation, SeamStatus
 
 if TYPE_CHECKING:
     from ..guard.protocol import GuardLike
+    from ..guard.verdict import DecisionEvent
 
 __all__ = ["Instrumentation", "SeamStatus", "instrument", "uninstrument"]
 
@@ -94,8 +95,10 @@ def instrument(
     on_unproven: str | Mapping[str, str] | Unset | None = UNSET,
     headers: Mapping[str, str | Secret] | Unset = UNSET,
     carries: Collection[str] | Unset = UNSET,
+    lacks: Collection[str] | Unset = UNSET,
     on_unsupported: str | Unset = UNSET,
     on_blocked: str | Unset = UNSET,
+    on_decision: Callable[[DecisionEvent], object] | Unset | None = UNSET,
     settings: Settings | str | None = None,
 ) -> Instrumentation:
     """Guard, route and trace every LLM call that this process makes from now on.
@@ -130,8 +133,10 @@ def instrument(
         "on_unproven": on_unproven,
         "headers": headers,
         "carries": carries,
+        "lacks": lacks,
         "on_unsupported": on_unsupported,
         "on_blocked": on_blocked,
+        "on_decision": on_decision,
     }
     if isinstance(settings, Settings):
         resolved = settings.with_changes(**given)
@@ -171,6 +176,13 @@ def _imported(module: ModuleType) -> None:
             _current[1].patch(module)
 
 
+_UNSUPPORTED = {
+    "direct": "go to their own hosts",
+    "translate": "are translated, or go to their own hosts",
+    "refuse": "are refused",
+}
+
+
 def _announcement(settings: Settings) -> str:
     """Which credentials go to which host: the line to look for in a start-up log."""
     guard = settings.guard if isinstance(settings.guard, str) else getattr(settings.guard, "name", settings.guard)
@@ -192,6 +204,5 @@ def _announcement(settings: Settings) -> str:
             f"calls go to {settings.gateway_url} with the configured gateway key and the client's own credentials"
         )
     if settings.gateway is not None:
-        refused = settings.on_unsupported == "refuse"
-        where += f"; formats it does not carry {'are refused' if refused else 'go to their own hosts'}"
+        where += f"; formats it does not carry {_UNSUPPORTED[settings.on_unsupported]}"
     return f"instrumented: {guarding}; {where}"

@@ -77,7 +77,7 @@ def _judged(call: LogicalCall, response: Any, content: bytes) -> Any:
 
 
 def _restreamed(call: LogicalCall, response: Any, screen: Screen) -> Any:
-    if call.exchange.policy.holds or isinstance(screen, AnswerScreen):
+    if call.exchange.policy.holds or call.translated or isinstance(screen, AnswerScreen):
         _drop_length(response)
     return _settled(call, response)
 

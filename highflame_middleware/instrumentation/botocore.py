@@ -16,6 +16,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from ..codecs.parts import dump_json
 from ..drivers import aperform, perform
 from ..flow import arun, run
 from ..pipeline import guarded
@@ -29,6 +30,10 @@ __all__ = ["patch"]
 
 _SERVICES = frozenset({"bedrock-runtime", "bedrock-agent-runtime"})
 _EVENTS = "application/vnd.amazon.eventstream"
+# What says how a body is written, or what is to come back.
+_WRITTEN = frozenset({"accept", "accept-encoding", "content-encoding", "content-length", "content-type"}) | {
+    "transfer-encoding"
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,11 @@ class _Running:
     endpoint: Any
     call: LogicalCall
     kind: str | None
+
+    @property
+    def expected(self) -> str | None:
+        """The content type that a reply is sure to have, whatever it says; one that is translated says it."""
+        return None if self.call.translated else self.kind
 
 
 _running: ContextVar[_Running | None] = ContextVar("highflame_aws_running", default=None)
@@ -99,7 +109,7 @@ class _Seam:
             if running is None or running.endpoint is not endpoint or not self.door.active():
                 return send(request)
             _readdress(running.call, request)
-            return guard_reply(running.call, send(request), running.kind)
+            return guard_reply(running.call, send(request), running.expected)
 
         return _send
 
@@ -110,7 +120,7 @@ class _Seam:
             if running is None or running.endpoint is not endpoint or not self.door.active():
                 return await send(request)
             _readdress(running.call, request)
-            return await aguard_reply(running.call, await send(request), running.kind)
+            return await aguard_reply(running.call, await send(request), running.expected)
 
         return _send
 
@@ -155,6 +165,8 @@ class _Made:
     def sending(self, body: Any) -> Iterator[Any]:
         """The parameters to give to botocore, while what its endpoint sends belongs to this call."""
         same = body is self.call.body
+        if self.call.translated:
+            self.call.outgoing(body)
         token = _running.set(self.running)
         try:
             with self.call.attached():
@@ -164,7 +176,10 @@ class _Made:
 
 
 def _readdress(call: LogicalCall, request: Any) -> None:
-    """Point a prepared request at the gateway; its path stays as botocore has encoded and signed it."""
+    """Point a prepared request at the gateway; its path stays as botocore has encoded and signed it.
+
+    A translated one has another path and body: nothing of it is signed any more.
+    """
     _, _, rest = request.url.partition("://")
     address = call.address("/" + rest.partition("/")[2])
     if address is None:
@@ -176,6 +191,14 @@ def _readdress(call: LogicalCall, request: Any) -> None:
         del headers[name]
     for name, value in added.items():
         headers[name] = value
+    if address.body is not None:
+        request.body = dump_json(address.body)
+        for name in [name for name in headers if name.lower() in _WRITTEN]:
+            del headers[name]
+        headers["content-type"] = "application/json"
+        headers["content-length"] = str(len(request.body))
+        # Nobody above decodes a reply.
+        headers["accept-encoding"] = "identity"
 
 
 def _text(value: Any) -> str:

@@ -87,7 +87,7 @@ class Frames:
             texts = (Text((), frame, Stage.PROMPT),)
         else:
             return frame
-        rulings = yield from judge(self.exchange, texts)
+        rulings = yield from judge(self.exchange, texts, sent=True)
         if error := worst([ruling.error for ruling in rulings if ruling.error is not None]):
             raise error
         edits = [

@@ -29,9 +29,10 @@ from ..exchange import Exchange
 from ..flow import Flow, arun, run
 from ..pipeline import guarded
 from ..route import Origin
-from ..screens import EventScreen, JsonScreen
+from ..screens import EventScreen, JsonScreen, Screen
 from .logical import Address, Door, LogicalCall
 from .patches import Patches
+from .segments import headers_of, interpret, mark, reword
 
 __all__ = ["patch"]
 
@@ -48,6 +49,7 @@ class _Running:
     body: Any
     request: Any
     responses: list[Any]
+    call: LogicalCall
 
 
 _running: ContextVar[_Running | None] = ContextVar("highflame_google_running", default=None)
@@ -63,7 +65,8 @@ def patch(module: ModuleType, spoken: str, patches: Patches, door: Door) -> None
         ("request_streamed", seam.streaming),
         ("async_request", seam.asynchronous),
         ("async_request_streamed", seam.asynchronously_streaming),
-        ("_async_request", seam.answering),
+        ("_request", seam.answering),
+        ("_async_request", seam.aanswering),
     ):
         patches.replace_in_tree(module.BaseApiClient, name, package, wrap)
 
@@ -88,14 +91,28 @@ class _Seam:
 
         return _build_request
 
-    def answering(self, original: Any) -> Callable[..., Awaitable[Any]]:
-        """Where the SDK gets its response: it holds it in a cycle, so that a stream that is left stays open."""
+    def answering(self, original: Any) -> Callable[..., Any]:
+        """Where the SDK gets its response, and reads a stream."""
+
+        def _request(client: Any, *args: Any, **kw: Any) -> Any:
+            response = original.__get__(client, type(client))(*args, **kw)
+            running = _running.get()
+            if running is not None and running.client is client and running.call.translated:
+                interpret(running.call, response)
+            return response
+
+        return _request
+
+    def aanswering(self, original: Any) -> Callable[..., Awaitable[Any]]:
+        """The same, awaited: the SDK holds the response in a cycle, so that a stream that is left stays open."""
 
         async def _async_request(client: Any, *args: Any, **kw: Any) -> Any:
             response = await original.__get__(client, type(client))(*args, **kw)
             running = _running.get()
             if running is not None and running.client is client:
                 running.responses.append(response)
+                if running.call.translated:
+                    interpret(running.call, response)
             return response
 
         return _async_request
@@ -112,7 +129,7 @@ class _Seam:
             def invoke(body: Any) -> Any:
                 with made.sending(body) as sent:
                     reply = send(http_method, path, sent, *rest, **kw)
-                return run(_judged(made.exchange, reply), perform)
+                return run(_judged(made.call, reply), perform)
 
             return run(guarded(made.exchange, invoke), perform)
 
@@ -132,7 +149,7 @@ class _Seam:
             async def invoke(body: Any) -> Any:
                 with made.sending(body) as sent:
                     reply = await send(http_method, path, sent, *rest, **kw)
-                return await arun(_judged(made.exchange, reply), aperform)
+                return await arun(_judged(made.call, reply), aperform)
 
             return await arun(guarded(made.exchange, invoke), aperform)
 
@@ -222,7 +239,7 @@ class _Made:
         origin = _origin(client, self._request.url, given[3] if len(given) > 3 else options.get("http_options"))
         self._raw_path = _raw_path(self._request.url)
         self._responses: list[Any] = []
-        self._call = LogicalCall(
+        self.call = LogicalCall(
             door,
             spoken="vertex" if getattr(client, "vertexai", None) else spoken,
             origin=origin,
@@ -236,22 +253,28 @@ class _Made:
     @property
     def exchange(self) -> Exchange:
         """The state of the call."""
-        return self._call.exchange
+        return self.call.exchange
 
     @contextmanager
     def sending(self, body: Any) -> Iterator[Any]:
         """The body to give the SDK's method, which gets the request as it is to be sent when it asks for it."""
-        request, sent = self._request, self._given
+        request, sent, call = self._request, self._given, self.call
         if body is not None:
-            request.data = sent = self._call.outgoing(body)
-        address = self._call.address(self._raw_path)
+            request.data = sent = call.outgoing(body)
+        address = call.address(self._raw_path)
         if address is not None:
             request.url = address.url
             request.headers = _addressed(request.headers, address)
-        token = _running.set(_Running(self._client, sent, request, self._responses))
+            if address.body is not None:
+                request.data = sent = address.body
+        token = _running.set(_Running(self._client, sent, request, self._responses, call))
         try:
-            with self._call.attached():
+            with call.attached():
                 yield sent
+        except Exception as error:
+            if call.translated:
+                reword(call, error)
+            raise
         finally:
             _running.reset(token)
 
@@ -294,8 +317,8 @@ class _Addressed(dict[str, str]):
 
 
 def _addressed(headers: Mapping[str, str], address: Address) -> _Addressed:
-    names = frozenset(name.lower() for name in (*address.headers, *address.dropped))
-    return _Addressed(headers, address.headers, names)
+    dropped, ours = address.changes({name.lower(): value for name, value in headers.items()})
+    return _Addressed(headers, ours, frozenset(name.lower() for name in (*ours, *dropped)))
 
 
 class _Replies:
@@ -338,17 +361,27 @@ def _screen(exchange: Exchange) -> EventScreen | None:
     return EventScreen(exchange, codec, SEGMENTS) if codec is not None else None
 
 
-def _judged(exchange: Exchange, reply: Any) -> Flow[Any]:
+def _judged(call: LogicalCall, reply: Any) -> Flow[Any]:
     """A reply in one piece, as it may be handed on; what stops it is left in the exchange, to be raised there."""
-    codec = _reading(exchange)
-    if codec is None:
+    exchange = call.exchange
+    headers = headers_of(reply)
+    screen = _whole_screen(call, headers)
+    if screen is None:
         return reply
     content = _body(reply)
-    screen = JsonScreen(exchange, codec)
     out = yield from screen.feed(content)
     out += yield from screen.finish()
     exchange.refused = screen.stopped
-    return reply if not exchange.policy.holds or out == content else _with_body(reply, out)
+    mark(reply, headers)
+    held = exchange.policy.holds or call.translated
+    return _with_body(reply, out) if held and out != content and screen.stopped is None else reply
+
+
+def _whole_screen(call: LogicalCall, headers: dict[str, str]) -> Screen | None:
+    if call.translated:
+        return call.screen(200, headers)
+    codec = _reading(call.exchange)
+    return JsonScreen(call.exchange, codec) if codec is not None else None
 
 
 def _reading(exchange: Exchange) -> Codec | None:

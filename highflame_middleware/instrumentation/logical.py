@@ -19,6 +19,7 @@ from ..codecs import base_of_path, codec_for_path
 from ..config import Settings
 from ..errors import HighflameError, UnreadableError, UnsupportedError
 from ..exchange import Policy
+from ..interpreter import Interpreter
 from ..pipeline import open_exchange, read_call
 from ..route import (
     PROVIDER_HEADER,
@@ -34,6 +35,7 @@ from ..route import (
 )
 from ..screens import Screen, screen_for
 from ..telemetry import trace_headers
+from ..translation import WrittenCall, targets_of
 
 if TYPE_CHECKING:
     from ..gateway import Gateway
@@ -82,12 +84,16 @@ def under_way() -> LogicalCall | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where one request is to go: its URL, headers to set and headers to remove; `changes` for what it bears."""
+    """Where one request is to go: its URL, headers to set and headers to remove; `changes` for what it bears.
+
+    ``body`` is the JSON to send in place of the SDK's, where the call is translated.
+    """
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
     dropped: frozenset[str] = frozenset()
     route: Route | None = field(default=None, repr=False)
+    body: Any = field(default=None, repr=False)
 
     def changes(self, present: Mapping[str, str]) -> tuple[frozenset[str], Mapping[str, str]]:
         """The headers to remove from a request that has these, by lower-case name, and then those to set."""
@@ -158,6 +164,7 @@ class LogicalCall:
             codec="-".join(filter(None, (over, codec.name))) if codec is not None else over,
             path=path,
             given=_given(headers),
+            into=_targets(door.settings, method, path, codec.name if codec is not None and over is None else ""),
         )
         if isinstance(route, Route) and route.embedded:
             taken = inside and self._taken(call.model, headers)
@@ -175,6 +182,23 @@ class LogicalCall:
             self.exchange.recorder.annotate("gateway", self.route.dialect)
         if isinstance(route, Detour):
             self._go_without(route)
+        self._interpreter: Interpreter | None = None
+        self._posted: Any = None
+        self._written: WrittenCall | None = None
+        if self.route is not None and self.route.into is not None and codec is not None:
+            self._interpreter = Interpreter(
+                exchange=self.exchange,
+                codec=codec,
+                target=self.route.into,
+                path=path,
+                dialect=self.route.dialect,
+                model=self.route.model,
+            )
+
+    @property
+    def translated(self) -> bool:
+        """Whether the gateway is asked in another format than the SDK's."""
+        return self._interpreter is not None
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -205,8 +229,14 @@ class LogicalCall:
         return (scheme, address) in places and codec is not None and there is not None and codec.name == there.name
 
     def outgoing(self, body: Any) -> Any:
-        """The body to send for what the guard made of the call's: with the model's name at the gateway."""
+        """The body to send for what the guard made of the call's: with the model's name at the gateway.
+
+        Where the call is translated the SDK makes its request in its own format; `address` has what is sent.
+        """
         route = self.route
+        if self._interpreter is not None:
+            self._posted, self._written = body, self._interpreter.write(body)
+            return body
         if route is not None and route.model is not None and isinstance(body, dict):
             return {**body, "model": route.model}
         return body
@@ -215,6 +245,11 @@ class LogicalCall:
         """Where a request goes that the SDK would send to this path of the origin; None for there itself."""
         if self.route is None:
             return None
+        if self._interpreter is not None and self._written is None:
+            self.outgoing(self.body)
+        written = self._written
+        if written is not None:
+            raw_path = written.path
         return Address(
             url=place(self.route, self.origin, raw_path),
             headers={
@@ -224,19 +259,29 @@ class LogicalCall:
             },
             dropped=self.route.dropped,
             route=self.route,
+            body=written.body if written is not None else None,
         )
 
-    def screen(self, status: int, headers: MutableMapping[str, str]) -> Screen | None:
-        """The screen for a reply, which also finds what the gateway answered in the model's place."""
+    def screen(self, status: int, headers: MutableMapping[str, str], *, judged: bool = True) -> Screen | None:
+        """The screen for a reply, which also finds what the gateway answered in the model's place.
+
+        ``headers`` are made to name the content type in which it comes out where it is translated. It is
+        not ``judged`` where the seam does that above the SDK's own reading of it.
+        """
         exchange, route = self.exchange, self.route
-        kind = headers.get("content-type")
-        inner = screen_for(exchange, status=status, content_type=kind, codec=exchange.call.codec)
-        if route is None or route.embedded:
-            return inner
-        raises = self._door.settings.on_blocked == "raise"
-        return answers_screened(
-            inner, exchange, dialect=route.dialect, status=status, headers=headers, raises=raises
-        )
+        said = kind = headers.get("content-type")
+        if self._interpreter is not None:
+            screen, said = self._interpreter.screen(status, kind, self._posted, judged=judged)
+        else:
+            screen = screen_for(exchange, status=status, content_type=kind, codec=exchange.call.codec)
+        if route is not None and not route.embedded:
+            raises = self._door.settings.on_blocked == "raise"
+            screen = answers_screened(
+                screen, exchange, dialect=route.dialect, status=status, headers=headers, raises=raises
+            )
+        if said is not None and said != kind:
+            headers["content-type"] = said
+        return screen
 
     def senders(self, module: ModuleType, client: Any) -> tuple[Any, Any]:
         """What sends the call, blocking and not: the caller's client, or ours into the gateway in this process."""
@@ -248,7 +293,7 @@ class LogicalCall:
         """The gateway does not carry the call: it goes as its client sends it, or not at all."""
         recorder = self.exchange.recorder
         recorder.annotate("gateway.unsupported", detour.format)
-        if self._door.settings.on_unsupported == "direct":
+        if self._door.settings.on_unsupported != "refuse":
             self._door.detoured(detour)
             return
         error = UnsupportedError(
@@ -268,6 +313,11 @@ class LogicalCall:
             for name in given
         )
         return gateway is not None and (named or gateway.takes(model))
+
+
+def _targets(settings: Settings, method: str, path: str, format_: str) -> tuple[str, ...]:
+    """The formats into which a call may be translated."""
+    return targets_of(format_, method, path) if settings.on_unsupported == "translate" else ()
 
 
 def _given(headers: tuple[Any, ...]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..answers import AnswerScreen
 from ..bodies import AsyncGuardedBody, GuardedBody
+from ..codecs.parts import dump_json
 from ..exchange import GUARDED
 from ..route import taken_off
 from ..screens import Screen
@@ -36,8 +37,8 @@ class Attempt:
         self.call = call
         self._sent_to: tuple[str, str, int | None] | None = None
 
-    def address(self, request: Any) -> None:
-        """Point a request at the gateway; where a redirect has left the gateway, take our headers off again."""
+    def address(self, module: ModuleType, request: Any) -> None:
+        """Point a request at the gateway, in a format that it carries; take our headers off where it left it."""
         if self.call.exchange.refused is not None:
             # Some SDKs ask another model where the first refuses; this refusal is the call's.
             raise self.call.exchange.refused
@@ -56,6 +57,8 @@ class Attempt:
         for name in dropped:
             request.headers.pop(name, None)
         request.headers.update(headers)
+        if address.body is not None:
+            _rewrite(module, request, dump_json(address.body))
         self._sent_to = _authority(request.url)
 
 
@@ -67,7 +70,7 @@ def patch_wire(module: ModuleType, patches: Patches, active: Callable[[], bool])
             attempt: Attempt | None = request.extensions.get(TAG)
             if attempt is None or not active():
                 return original(self, request)
-            attempt.address(request)
+            attempt.address(module, request)
             with _untagged(request):
                 response = original(attempt.call.senders(module, self)[0], request)
             return _guard(module, attempt.call, response)
@@ -79,7 +82,7 @@ def patch_wire(module: ModuleType, patches: Patches, active: Callable[[], bool])
             attempt: Attempt | None = request.extensions.get(TAG)
             if attempt is None or not active():
                 return await original(self, request)
-            attempt.address(request)
+            attempt.address(module, request)
             with _untagged(request):
                 response = await original(attempt.call.senders(module, self)[1], request)
             return await _aguard(module, attempt.call, response)
@@ -191,6 +194,17 @@ def _untagged(request: Any) -> Iterator[None]:
         yield
     finally:
         request.extensions = tagged
+
+
+def _rewrite(module: ModuleType, request: Any, content: bytes) -> None:
+    """Another body in a request that is built already: whoever reads it from now on reads this one."""
+    for name in ("content-encoding", "transfer-encoding"):
+        request.headers.pop(name, None)
+    request.headers["content-type"] = "application/json"
+    request.headers["content-length"] = str(len(content))
+    request.stream = module.ByteStream(content)
+    vars(request).pop("_content", None)
+    request.read()
 
 
 def _authority(url: Any) -> tuple[str, str, int | None]:

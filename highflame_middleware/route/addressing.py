@@ -25,11 +25,15 @@ _UNIVERSAL = ("highflame-v2", "javelin")
 def place(route: Route, origin: Origin, raw_path: str) -> str:
     """The URL of a request at the gateway. ``raw_path`` is its path and query at the origin, left as encoded.
 
+    Of a translated call it is the path below the base URL of the API that it is translated for.
+
     >>> from highflame_middleware.route import Route
     >>> route = Route(dialect="openai-compatible", base_url="http://gw/v1")
     >>> place(route, Origin.of("https://api.openai.com/v1"), "/v1/chat/completions?a=b%2Fc")
     'http://gw/v1/chat/completions?a=b%2Fc'
     """
+    if route.into is not None:
+        return _joined(route, raw_path)
     raw_path = _without(raw_path, route.unasked)
     if origin.azure and (azure := _AZURE_PATH.match(raw_path)):
         if route.dialect in _UNIVERSAL:
@@ -41,8 +45,7 @@ def place(route: Route, origin: Origin, raw_path: str) -> str:
     if not origin.path:
         # A gateway's base URL is what an OpenAI client would be given: the API's version is part of it.
         path = _below("/v1", path)
-    # Bedrock's paths are universal as they are.
-    return f"{route.base_url}{path if path.startswith('/model/') else route.universal + path}"
+    return _joined(route, path)
 
 
 def headers_for(route: Route, origin: Origin, raw_path: str) -> dict[str, str]:
@@ -71,6 +74,11 @@ def deployment_of(origin: Origin, path: str) -> str | None:
     """The Azure deployment that a URL names, which is what Azure runs whatever the body says."""
     match = _AZURE_PATH.match(f"{origin.path}{path}") if origin.azure else None
     return unquote(match["deployment"]) if match and match["deployment"] else None
+
+
+def _joined(route: Route, path: str) -> str:
+    # Bedrock's paths are universal as they are.
+    return f"{route.base_url}{path if path.startswith('/model/') else route.universal + path}"
 
 
 def _below(base: str, path: str) -> str:

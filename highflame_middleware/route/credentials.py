@@ -14,12 +14,15 @@ CLIENT_KEYS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-ke
 _GATEWAYS = ("x-highflame-", "x-javelin-", "x-portkey-")
 _SIGNED = ("aws4-hmac-", "aws4-ecdsa-", "aws ")
 _AMAZON = "x-amz-"
+# What the SDKs tell the API of one format alone.
+_OF_ONE_API = ("anthropic-", "x-goog-", "amz-")
 
 
 def readdressed(route: Route, present: Mapping[str, str]) -> tuple[frozenset[str], dict[str, str]]:
     """The headers to remove from a request to the gateway, and those to set, by what it bears.
 
     A signature is for the host it was made for: it goes to no gateway that does not carry what was signed.
+    What a header tells the API of one format is nothing to that of another.
 
     >>> from highflame_middleware.route import Route
     >>> route = Route(dialect="portkey", base_url="http://gw/v1", bearer="api-key")
@@ -31,6 +34,8 @@ def readdressed(route: Route, present: Mapping[str, str]) -> tuple[frozenset[str
         dropped |= {name.lower() for name in present if name.lower().startswith(_AMAZON)}
         if present.get("authorization", "").lower().startswith(_SIGNED):
             dropped.add("authorization")
+    if route.into is not None:
+        dropped |= {name.lower() for name in present if name.lower().startswith(_OF_ONE_API)}
     if route.bearer is not None and (key := present.get(route.bearer)):
         dropped.add(route.bearer)
         headers["authorization"] = f"Bearer {key}"

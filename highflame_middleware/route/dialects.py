@@ -65,6 +65,7 @@ class _Asked:
     settings: Settings
     caller: CallContext
     given: Mapping[str, str]
+    translated: bool = False
 
     @property
     def base_url(self) -> str:
@@ -79,10 +80,10 @@ class Dialect:
     lacks: tuple[str, ...] = ()
     route: Callable[[_Asked], Route]
 
-    def takes(self, format_: str, also: tuple[str, ...] = ()) -> bool:
-        """Whether it carries a format, by its own table or because ``also`` says so."""
+    def takes(self, format_: str, also: tuple[str, ...] = (), but: tuple[str, ...] = ()) -> bool:
+        """Whether it carries a format, by its own table or because ``also`` says so, unless ``but`` does."""
         known = _any_matches(format_, self.carries) and not _any_matches(format_, self.lacks)
-        return known or _any_matches(format_, also)
+        return (known or _any_matches(format_, also)) and not _any_matches(format_, but)
 
 
 def choose(
@@ -95,12 +96,14 @@ def choose(
     codec: str | None = None,
     path: str = "",
     given: Mapping[str, str] = _NOTHING,
+    into: tuple[str, ...] = (),
 ) -> Route | Detour | None:
     """The route of one call, or nothing where it goes as the client sends it.
 
     ``codec`` names the format that it is in, ``path`` what it calls. ``given`` are headers of the
     caller's own, by lower-case name: what they tell a gateway already counts
-    before what would be told it here.
+    before what would be told it here. ``into`` are the formats that it can be translated into, the
+    best first: it is, where the gateway does not carry its own.
     """
     if settings.gateway is None:
         return None
@@ -108,8 +111,12 @@ def choose(
         return None
     name = settings.gateway if isinstance(settings.gateway, str) else "embedded"
     dialect, format_ = DIALECTS[name], format_of(origin, spoken, codec, path)
-    if not dialect.takes(format_, settings.carries):
-        return Detour(dialect=name, format=format_)
+    target = None
+    if not dialect.takes(format_, settings.carries, settings.lacks):
+        target = next((to for to in into if dialect.takes(to, settings.carries, settings.lacks)), None)
+        if target is None:
+            return Detour(dialect=name, format=format_)
+        format_ = target
     route = dialect.route(
         _Asked(
             origin=origin,
@@ -120,8 +127,11 @@ def choose(
             settings=settings,
             caller=caller,
             given=given,
+            translated=target is not None,
         )
     )
+    if target is not None:
+        route = _spoken_as(route, target, whose(origin, spoken))
     if route.embedded:
         return route
     custom = {name: value.reveal() for name, value in settings.headers.items()}
@@ -144,6 +154,12 @@ def format_of(origin: Origin, spoken: str, codec: str | None, path: str = "") ->
         found = f"anthropic-{match[1]}"
     prefix = whose(origin, spoken).prefix
     return f"{prefix}-{found}" if prefix in _CLOUDS and found.partition("-")[0] in _MAKERS else found
+
+
+def _spoken_as(route: Route, target: str, provider: Provider) -> Route:
+    """The route of a call that is translated: the client's key goes where the API of that format looks for it."""
+    key = provider.key if target.startswith("openai-") and provider.key not in route.dropped else None
+    return replace(route, into=target, bearer=route.bearer or key)
 
 
 def _any_matches(format_: str, patterns: tuple[str, ...]) -> bool:
@@ -169,11 +185,14 @@ def _header_routed(asked: _Asked) -> Route:
     """The two older gateways: everything in headers, each under both family names."""
     settings, caller, model = asked.settings, asked.caller, asked.model
     bedrock = asked.format.startswith("bedrock")
+    upstream = upstream_of(asked.origin, asked.spoken)
+    if asked.translated and not asked.origin.path:
+        upstream += asked.provider.compatible
     values = {
         "apikey": _reveal(settings.api_key),
         "virtualapikey": _reveal(settings.virtual_api_key),
         "route": caller.route or settings.route or asked.provider.route,
-        "provider": upstream_of(asked.origin, asked.spoken),
+        "provider": upstream,
         "model": _DATED.sub("", model) if model is not None and bedrock else model,
         "accountid": caller.account or settings.account_id,
         "user": caller.user,

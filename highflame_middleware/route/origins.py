@@ -18,7 +18,9 @@ class Provider:
     ``route`` is the header-routed gateways' route for it, and ``universal``
     what stands before its API there, where that is not plainly below their
     base URL. ``base`` is the path of its API where its own SDK does not count
-    it to the base URL.
+    it to the base URL, ``compatible`` that of OpenAI's API there, where it has
+    one beside its own. ``key`` is the header in which its SDK sends a key that
+    is no bearer token.
     """
 
     telemetry: str
@@ -27,6 +29,8 @@ class Provider:
     portkey: str
     universal: str = ""
     base: str = ""
+    compatible: str = ""
+    key: str | None = None
 
 
 # Names one of the embedded gateway's providers; to the header-routed gateways, the provider's URL.
@@ -54,16 +58,28 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
             portkey="anthropic",
             universal="/anthropic",
             base="/v1",
+            key="x-api-key",
         ),
         "azure": Provider(
-            telemetry="azure.ai.openai", prefix="azure", route="azureopenai_univ", portkey="azure-openai"
+            telemetry="azure.ai.openai",
+            prefix="azure",
+            route="azureopenai_univ",
+            portkey="azure-openai",
+            key="api-key",
         ),
         "bedrock": Provider(telemetry="aws.bedrock", prefix="bedrock", route="awsbedrock", portkey="bedrock"),
         "cohere": Provider(
             telemetry="cohere", prefix="cohere", route="cohere_univ", portkey="cohere", universal="/cohere"
         ),
         "deepseek": Provider(telemetry="deepseek", prefix="deepseek", route="openai", portkey="deepseek"),
-        "gemini": Provider(telemetry="gcp.gemini", prefix="gemini", route="google_univ", portkey="google"),
+        "gemini": Provider(
+            telemetry="gcp.gemini",
+            prefix="gemini",
+            route="google_univ",
+            portkey="google",
+            compatible="/v1beta/openai",
+            key="x-goog-api-key",
+        ),
         "groq": _like_openai("groq"),
         "mistral": Provider(
             telemetry="mistral_ai", prefix="mistral", route="mistral_univ", portkey="mistral-ai", base="/v1"
@@ -72,7 +88,13 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
         "openrouter": _like_openai("openrouter"),
         "perplexity": _like_openai("perplexity", portkey="perplexity-ai"),
         "together": _like_openai("together", "together_ai", "together-ai"),
-        "vertex": Provider(telemetry="gcp.vertex_ai", prefix="vertex", route="google_univ", portkey="vertex-ai"),
+        "vertex": Provider(
+            telemetry="gcp.vertex_ai",
+            prefix="vertex",
+            route="google_univ",
+            portkey="vertex-ai",
+            key="x-goog-api-key",
+        ),
         "voyage": _like_openai("voyage"),
         "xai": _like_openai("xai", "x_ai", "x-ai"),
     }

@@ -17,7 +17,8 @@ class Route:
     value the gateway wants as ``Authorization: Bearer``, ``signed`` says that
     Amazon's signatures go along. ``universal`` stands between the base URL and
     the path. ``model`` is the model's name there, where it is another than the
-    caller's.
+    caller's. ``into`` names the format that the call is translated into, of whose
+    API the path then is.
     """
 
     dialect: str
@@ -29,6 +30,7 @@ class Route:
     signed: bool = False
     universal: str = ""
     model: str | None = None
+    into: str | None = None
 
     @property
     def embedded(self) -> bool:

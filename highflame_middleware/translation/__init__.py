@@ -6,6 +6,7 @@ Everything here is pure; a format's translator is loaded when it is first used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -15,6 +16,7 @@ from typing import Any, cast
 from ..codecs import framing_for
 from ..codecs.framing import Event, Framing
 from .conversation import Delta, Ended
+from .faults import write_fault
 from .translator import StreamReader, StreamWriter, Translator, UntranslatableError, WrittenCall
 
 __all__ = [
@@ -24,8 +26,10 @@ __all__ = [
     "UntranslatableError",
     "WrittenCall",
     "load_translator",
+    "targets_of",
     "translate_call",
     "translate_reply",
+    "write_fault",
 ]
 
 # The module of each format that can be translated, by its codec's name.
@@ -35,6 +39,17 @@ TRANSLATORS: Mapping[str, str] = {
     "anthropic-messages": "anthropic_messages",
     "bedrock-converse": "bedrock_converse",
     "gemini": "gemini",
+}
+
+# The calls of each format that ask a model for an answer; others of the same API are for that API alone.
+_ANSWERED: Mapping[str, re.Pattern[str]] = {
+    "openai-chat": re.compile(r"/chat/completions$"),
+    "openai-responses": re.compile(r"/responses$"),
+    "anthropic-messages": re.compile(r"/messages$|(:|%3[Aa])(rawPredict|streamRawPredict)$"),
+    "bedrock-converse": re.compile(r"/converse(-stream)?$"),
+    "gemini": re.compile(
+        r"/(models|tunedModels|endpoints)/[^/:]+(:|%3[Aa])(generateContent|streamGenerateContent)$"
+    ),
 }
 
 # How much of one event is waited for, and how much of a stream is read: its last events may repeat it whole.
@@ -52,6 +67,20 @@ def load_translator(name: str) -> Translator:
     if (module := TRANSLATORS.get(name)) is None:
         raise UntranslatableError(f"there is no translator of {name}")
     return cast("Translator", import_module(f".{module}", __name__).TRANSLATOR)
+
+
+def targets_of(name: str, method: str, path: str) -> tuple[str, ...]:
+    """The formats into which a call in a format can be translated, the most widely carried first.
+
+    >>> targets_of("gemini", "POST", "/v1beta/models/m:generateContent")[0]
+    'openai-chat'
+    >>> targets_of("gemini", "POST", "/v1beta/models/m:countTokens")
+    ()
+    """
+    pattern = _ANSWERED.get(name)
+    if pattern is None or method != "POST" or not pattern.search(path.partition("?")[0].rstrip("/")):
+        return ()
+    return tuple(target for target in TRANSLATORS if target != name)
 
 
 def translate_call(body: Any, path: str, source: str, target: str) -> WrittenCall:

@@ -16,6 +16,13 @@ REQUEST = GuardRequest(content="x")
 ALLOW = GuardResponse(decision=Decision.ALLOW)
 
 
+@pytest.mark.parametrize(
+    ("error", "forgivable"), [(RuntimeError("x"), True), (ConfigError("x"), False), (ValueError("x"), True)]
+)
+def test_what_is_wrong_with_its_set_up_is_no_outage(error: Exception, forgivable: bool) -> None:
+    assert fault_of("mine", error).forgivable is forgivable
+
+
 class Blocking:
     def evaluate(self, request: GuardRequest) -> GuardResponse:
         return ALLOW

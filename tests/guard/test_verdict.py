@@ -13,10 +13,13 @@ import pytest
 
 from highflame_middleware.codecs.parts import Text
 from highflame_middleware.errors import (
+    APIError,
+    AuthenticationError,
     BlockedError,
     GuardError,
     GuardTimeoutError,
     HighflameError,
+    RateLimitError,
     UnreadableError,
 )
 from highflame_middleware.guard.verdict import Answer, DecisionEvent, rule, worst
@@ -53,6 +56,9 @@ ANSWERS: dict[str, tuple[str, Answer]] = {
     "unknown": ("deny", GuardResponse(decision=Decision("quarantine"))),
     "fault": ("error", GuardError("the guard broke")),
     "timeout": ("error", GuardTimeoutError("too late")),
+    "a key that is not taken": ("error", AuthenticationError()),
+    "a question that is refused": ("error", APIError("refused", status=422)),
+    "asked too often": ("error", RateLimitError()),
 }
 
 # What is done in enforce (fail closed, fail open) and in modify; monitor and alert always pass.
@@ -74,6 +80,9 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "unknown": ("stop", "stop", "pass"),
     "fault": ("stop", "pass", "pass"),
     "timeout": ("stop", "pass", "pass"),
+    "a key that is not taken": ("stop", "stop", "pass"),
+    "a question that is refused": ("stop", "stop", "pass"),
+    "asked too often": ("stop", "pass", "pass"),
 }
 COLUMNS = {("enforce", False): 0, ("enforce", True): 1, ("modify", False): 2, ("modify", True): 2}
 CASES = list(itertools.product(ANSWERS, Mode, (False, True)))

@@ -17,6 +17,8 @@ NEEDS = {
     "test_proof": ("openai",),
     "test_routing": ("openai", "anthropic", "boto3"),
     "test_timing": ("openai",),
+    "test_translated": ("aiobotocore", "anthropic", "boto3", "google.genai", "openai"),
+    "test_translated_routes": ("aiobotocore", "anthropic", "boto3", "google.genai", "openai"),
     "test_websocket_sdks": ("websockets",),
     "test_websockets": ("websockets",),
 }

@@ -45,7 +45,7 @@ _IMAGE = types.Part.from_bytes(data=b"\x89PNG", mime_type="image/png")
 
 
 # In versions before 2 a reply is a list of contents, not of steps.
-_CONTENTS = find_spec("google.genai._interactions") is not None
+_CONTENTS = find_spec("google.genai._gaos") is None
 
 
 def _interaction(reply: Any) -> str:
