@@ -21,15 +21,27 @@ if TYPE_CHECKING:
     from .asgi import HighflameMiddleware
     from .caller import CallContext, bypass, context, current_context
     from .config import Settings
+    from .decorators import Shield
     from .engine import EmbeddedGuard
     from .errors import (
+        APIConnectionError,
+        APIError,
+        AuthenticationError,
         BlockedError,
         ConfigError,
         GatewayError,
         GuardError,
         GuardTimeoutError,
         HighflameError,
+        IdentityError,
+        IdentityUnavailableError,
+        InsufficientError,
+        InvalidRequestError,
+        InvalidResponseError,
         MissingExtraError,
+        RateLimitError,
+        RevokedError,
+        TokenError,
         UnprovenError,
         UnreadableError,
         UnsupportedError,
@@ -38,7 +50,10 @@ if TYPE_CHECKING:
     )
     from .gateway import Gateway
     from .guard.protocol import Guard, Progress, Window
+    from .guard.verdict import DecisionEvent
     from .instrumentation import Instrumentation, instrument, uninstrument
+    from .shield.client import Highflame
+    from .shield_server import ShieldApp
     from .types import (
         Decision,
         FileContext,
@@ -55,10 +70,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "APIConnectionError",
+    "APIError",
+    "AuthenticationError",
     "BlockedError",
     "CallContext",
     "ConfigError",
     "Decision",
+    "DecisionEvent",
     "EmbeddedGuard",
     "FileContext",
     "Gateway",
@@ -68,19 +87,30 @@ __all__ = [
     "GuardRequest",
     "GuardResponse",
     "GuardTimeoutError",
+    "Highflame",
     "HighflameError",
     "HighflameMiddleware",
+    "IdentityError",
+    "IdentityUnavailableError",
     "Instrumentation",
+    "InsufficientError",
+    "InvalidRequestError",
+    "InvalidResponseError",
     "McpContext",
     "MissingExtraError",
     "Mode",
     "ModelContext",
     "Progress",
+    "RateLimitError",
     "RedactionEntry",
+    "RevokedError",
     "Secret",
     "Settings",
+    "Shield",
+    "ShieldApp",
     "Signal",
     "Stage",
+    "TokenError",
     "ToolContext",
     "UnprovenError",
     "UnreadableError",
@@ -98,10 +128,14 @@ __all__ = [
 
 # Where each public name is defined.
 _HOMES = {
+    "APIConnectionError": "errors",
+    "APIError": "errors",
+    "AuthenticationError": "errors",
     "BlockedError": "errors",
     "CallContext": "caller",
     "ConfigError": "errors",
     "Decision": "types",
+    "DecisionEvent": "guard.verdict",
     "EmbeddedGuard": "engine",
     "FileContext": "types",
     "Gateway": "gateway",
@@ -111,19 +145,30 @@ _HOMES = {
     "GuardRequest": "types",
     "GuardResponse": "types",
     "GuardTimeoutError": "errors",
+    "Highflame": "shield.client",
     "HighflameError": "errors",
     "HighflameMiddleware": "asgi",
+    "IdentityError": "errors",
+    "IdentityUnavailableError": "errors",
     "Instrumentation": "instrumentation",
+    "InsufficientError": "errors",
+    "InvalidRequestError": "errors",
+    "InvalidResponseError": "errors",
     "McpContext": "types",
     "MissingExtraError": "errors",
     "Mode": "types",
     "ModelContext": "types",
     "Progress": "guard.protocol",
+    "RateLimitError": "errors",
     "RedactionEntry": "types",
+    "RevokedError": "errors",
     "Secret": "types",
     "Settings": "config",
+    "Shield": "decorators",
+    "ShieldApp": "shield_server",
     "Signal": "types",
     "Stage": "types",
+    "TokenError": "errors",
     "ToolContext": "types",
     "UnprovenError": "errors",
     "UnreadableError": "errors",

@@ -33,13 +33,14 @@ class Signal:
 class RedactionEntry:
     """Replace ``content[start_pos:end_pos]``, in characters, by ``replacement``.
 
-    ``original`` is there for guards that report it; it stays out of reprs and pickles.
+    ``original`` is there for guards that report it; it stays out of reprs and pickles. The replacement
+    may be a part of what it replaces, or a value put back: it stays out of reprs.
     """
 
     type: str
     start_pos: int
     end_pos: int
-    replacement: str
+    replacement: str = field(repr=False)
     original: str = field(default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +81,7 @@ class DeterminingPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionDelta:
-    """What one evaluation changed in its session; the risk runs from 0 to 100 and never falls."""
+    """How its session stands after one evaluation; the risk adds up, and never falls."""
 
     turn_count: int
     cumulative_risk: float

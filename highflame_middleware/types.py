@@ -143,7 +143,10 @@ class GuardRequest:
     holds. ``stage`` follows from ``content_type`` when it is not given.
     ``contexts`` are texts to judge it by (the prompt of a reply, what was
     retrieved), ``detectors`` the only ones to run, where there are any.
-    ``extra`` are fields of the wire that have no name here.
+    ``to_model`` says that a model is to read the text, not that it wrote it just now:
+    replies and tool calls stand in the history of the next call again. ``call_id``
+    is the same for all texts of one call; neither leaves this process. ``extra``
+    are fields of the wire that have no name here.
 
     >>> GuardRequest(content="hello").stage
     <Stage.PROMPT: 'prompt'>
@@ -168,12 +171,16 @@ class GuardRequest:
     early_exit: bool | None = None
     optimize: bool = False
     dryrun: bool = False
+    to_model: bool | None = None
+    call_id: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.stage is None:
             known = {"response": Stage.RESPONSE, "tool_call": Stage.TOOL_CALL}
             object.__setattr__(self, "stage", known.get(self.content_type, Stage.PROMPT))
+        if self.to_model is None:
+            object.__setattr__(self, "to_model", self.stage in (Stage.PROMPT, Stage.TOOL_RESULT))
 
     @classmethod
     def at(cls, stage: Stage, content: str, **fields: Any) -> GuardRequest:
@@ -247,5 +254,5 @@ class GuardResponse:
 
     def without_content(self) -> GuardResponse:
         """The verdict for a log or an error: the same, without any text it carries."""
-        entries = tuple(replace(entry, original="") for entry in self.redaction_entries)
+        entries = tuple(replace(entry, original="", replacement="") for entry in self.redaction_entries)
         return replace(self, redacted_content=None, redaction_entries=entries, context={}, extra={})

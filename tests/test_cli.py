@@ -95,7 +95,8 @@ def test_doctor_reaches_the_gateway(
 @pytest.mark.parametrize(
     ("settings", "host", "message"),
     [
-        ("", "127.0.0.1", "there is nothing to serve"),
+        ("guard = 'none'", "127.0.0.1", "there is nothing to serve"),
+        ("", "0.0.0.0", "Shield answers nobody who has no key"),
         ("modes = 'enforce'", "127.0.0.1", "did you mean 'mode'"),
         ("[providers.a]\nbase_url = 'http://a'\napi_key = 'k'", "0.0.0.0", "would let anybody who reaches it use"),
         (
@@ -132,6 +133,42 @@ def test_serve(tmp_path: Path) -> None:
         assert process.stdout.readline().startswith(f"gateway on http://127.0.0.1:{port}/v1 (here; guard embedded")
         reply = _post(f"http://127.0.0.1:{port}/v1/chat/completions")
         assert reply.json()["choices"][0]["message"]["content"] == "Use [REDACTED:github_token]"
+        shield = f"http://127.0.0.1:{port}/v1/shield"
+        assert process.stdout.readline().startswith(f"shield on {shield} (guard embedded, mode enforce; no keys")
+        asked = {"content": INJECTION, "content_type": "prompt", "action": "process_prompt"}
+        assert httpx.post(f"{shield}/guard", json=asked).json()["decision"] == "deny"
+        assert httpx.get(f"http://127.0.0.1:{port}/health").json()["providers"] == ["here"]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        process.stdout.close()  # type: ignore[union-attr]
+
+
+def test_serve_shield_alone(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("gateway_keys = ['zid_sk_local']\nmode = 'monitor'\naccount_id = 'acme'\n")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "highflame_middleware", "serve", "--port", str(port), "--config", str(file)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == (
+            f"shield on {url}/v1/shield (guard embedded, mode monitor; keys: gateway_keys; "
+            f"tokens: {url}/oauth2/token)\n"
+        )
+        assert _post(f"{url}/v1/chat/completions").status_code == 404
+        asked = {"content": INJECTION, "content_type": "prompt", "action": "process_prompt"}
+        assert httpx.post(f"{url}/v1/shield/guard", json=asked).status_code == 401
+        given = httpx.post(f"{url}/oauth2/token", json={"grant_type": "api_key", "api_key": "zid_sk_local"}).json()
+        assert given["account_id"] == "acme"
+        headers = {"authorization": f"Bearer {given['access_token']}"}
+        answer = httpx.post(f"{url}/v1/shield/guard", json=asked, headers=headers).json()
+        assert (answer["decision"], answer["actual_decision"]) == ("allow", "deny")
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(20)

@@ -48,6 +48,7 @@ def test_the_tree_is_drawn_as_it_is() -> None:
         ("MissingExtraError", ImportError),
         ("GuardTimeoutError", TimeoutError),
         ("UpstreamTimeoutError", TimeoutError),
+        ("InvalidRequestError", ValueError),
         ("HighflameError", Exception),
     ],
 )
@@ -60,6 +61,34 @@ def test_every_error_pickles(name: str) -> None:
     error = CLASSES[name]("what, which, what to do")
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again)) == (type(error), str(error))
+
+
+@pytest.mark.parametrize(
+    ("error", "forgivable"),
+    [
+        (errors.GuardError("x"), True),
+        (errors.GuardTimeoutError("x"), True),
+        (errors.APIConnectionError("x"), True),
+        (errors.InvalidResponseError("x"), True),
+        (errors.RateLimitError(), True),
+        (errors.AuthenticationError(), False),
+        (errors.AuthenticationError(status=400, title="invalid_grant"), False),
+        *(
+            (errors.APIError(status=status), status in (408, 425, 429) or status >= 500)
+            for status in range(300, 600)
+        ),
+    ],
+)
+def test_only_what_may_pass_by_itself_is_forgivable(error: errors.GuardError, forgivable: bool) -> None:
+    """What ``fail_open`` is for: an outage; never a key or a question that will be refused for ever."""
+    assert error.forgivable is forgivable
+    assert pickle.loads(pickle.dumps(error)).forgivable is forgivable
+
+
+def test_what_a_service_wrote_is_in_no_message() -> None:
+    error = errors.APIError("Shield answered 422", status=422, title="Unprocessable", detail=RAW)
+    assert (error.status, error.title, error.detail) == (422, "Unprocessable", RAW)
+    assert RAW not in f"{error} {error!r} {traceback.format_exception(error)}"
 
 
 def blocked(decision: Decision = Decision.DENY, **fields: Any) -> errors.BlockedError:

@@ -28,6 +28,9 @@ def loaded_by(script: str) -> set[str]:
         "from highflame_middleware import instrument; instrument(guard=lambda request: True, gateway=None)",
         "from highflame_middleware import EmbeddedGuard, GuardRequest\n"
         "EmbeddedGuard().evaluate(GuardRequest(content='hello'))",
+        "from highflame_middleware import Highflame; Highflame(api_key='zid_sk_1')",
+        "from highflame_middleware import instrument; instrument(guard='shield', api_key='zid_sk_1', gateway=None)",
+        "from highflame_middleware import Shield; Shield('embedded').prompt(lambda text: text)('hello')",
     ],
 )
 def test_nothing_heavy_is_loaded(script: str) -> None:

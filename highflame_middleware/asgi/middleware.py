@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..errors import ConfigError, HighflameError, UnreadableError
 from ..exchange import Call, Exchange
 from ..flow import arun
 from ..guard.protocol import GuardLike
+from ..guard.verdict import DecisionEvent
 from ..pipeline import audited, guarded, read_call
 from ..policy import policy_of
 from ..telemetry import Recorder, parent_of
@@ -64,11 +65,18 @@ class HighflameMiddleware:
         mode: Mode | str | Unset = UNSET,
         fail_open: bool | Unset = UNSET,
         deadline: float | Unset = UNSET,
+        on_decision: Callable[[DecisionEvent], object] | Unset | None = UNSET,
         trusted_peers: Sequence[str] = (),
         max_body: int = 16 * 1024 * 1024,
         settings: Settings | None = None,
     ) -> None:
-        given: dict[str, Any] = {"guard": guard, "mode": mode, "fail_open": fail_open, "deadline": deadline}
+        given: dict[str, Any] = {
+            "guard": guard,
+            "mode": mode,
+            "fail_open": fail_open,
+            "deadline": deadline,
+            "on_decision": on_decision,
+        }
         if settings is None:
             # Where this process's calls go is not this door's business: the environment's gateway is not read.
             settings = Settings.load(gateway=None, **given)

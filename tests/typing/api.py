@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, assert_type
 
 import httpx
@@ -16,12 +16,14 @@ from highflame_middleware import (
     Guard,
     GuardRequest,
     GuardResponse,
+    Highflame,
     HighflameError,
     HighflameMiddleware,
     Instrumentation,
     Mode,
     Secret,
     Settings,
+    Shield,
     Stage,
     bypass,
     context,
@@ -76,6 +78,34 @@ def calling() -> None:
 async def calling_later() -> None:
     async with context(session="s") as caller:
         assert_type(caller, CallContext)
+
+
+def asking() -> None:
+    with Highflame("zid_sk_1", account_id="a", default_headers={"x-team": "core"}) as client:
+        assert_type(client.guard.evaluate_prompt("hi", session_id="s"), GuardResponse)
+        for event in client.guard.stream(GuardRequest(content="hi")):
+            assert_type(event.verdict, GuardResponse | None)
+        instrument(guard=client.as_guard(deadline=1.0))
+    shield = Shield(client, mode="monitor")
+
+    @shield.prompt
+    def reply(message: str) -> int:
+        return len(message)
+
+    @shield.tool(tool_name="mail")
+    async def send(to: str) -> bool:
+        return bool(to)
+
+    assert_type(reply("hi"), int)
+    sending: Callable[[str], Coroutine[Any, Any, bool]] = send
+    assert callable(sending)
+
+
+async def asking_later() -> None:
+    async with Highflame() as client:
+        assert_type(await client.guard.aevaluate(GuardRequest(content="hi")), GuardResponse)
+        async for event in client.guard.astream(content="hi", content_type="prompt", action="process_prompt"):
+            assert_type(event.type, str)
 
 
 def serving() -> None:

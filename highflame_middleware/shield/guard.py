@@ -1,0 +1,82 @@
+"""Shield as a guard: each text is a question over the network, bounded by the deadline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..types import Decision, GuardRequest, GuardResponse, Mode, Stage
+from .client import Highflame
+
+if TYPE_CHECKING:
+    from ..config import Settings
+
+__all__ = ["ShieldGuard"]
+
+_ALLOWED = GuardResponse(decision=Decision.ALLOW)
+
+
+class ShieldGuard:
+    """Asks Highflame Shield about each text.
+
+    Whatever keeps it from answering is a `GuardError`, which the failure policy decides about; a key that is not
+    taken, or a question that Shield refuses, stops even where ``fail_open`` is set. Where the mode only reports,
+    the verdict says what Shield would have decided.
+
+    >>> ShieldGuard(Highflame(api_key="zid_sk_1")).local
+    False
+    """
+
+    name = "shield"
+    local = False
+
+    def __init__(self, client: Highflame, *, deadline: float | None = None) -> None:
+        self._client = client
+        self._deadline = deadline
+
+    @classmethod
+    def of(cls, settings: Settings) -> ShieldGuard:
+        """The guard for some settings; one evaluation takes at most their deadline."""
+        return cls(Highflame(settings=settings, timeout=settings.deadline))
+
+    @property
+    def client(self) -> Highflame:
+        """What it asks with."""
+        return self._client
+
+    def evaluate(self, request: GuardRequest) -> GuardResponse:
+        """Judge one text."""
+        asked = _asked(request)
+        if asked is None:
+            return _ALLOWED
+        return _reported(asked, self._client.guard.evaluate(asked, timeout=self._deadline))
+
+    async def aevaluate(self, request: GuardRequest) -> GuardResponse:
+        """Judge one text, asynchronously."""
+        asked = _asked(request)
+        if asked is None:
+            return _ALLOWED
+        return _reported(asked, await self._client.guard.aevaluate(asked, timeout=self._deadline))
+
+    def __repr__(self) -> str:
+        return f"ShieldGuard({self._client!r})"
+
+
+def _asked(request: GuardRequest) -> GuardRequest | None:
+    """The question to ask, if any: Shield refuses an empty text, but a call without arguments is one."""
+    if request.content:
+        return request
+    return replace(request, content="{}") if request.stage is Stage.TOOL_CALL else None
+
+
+def _reported(request: GuardRequest, verdict: GuardResponse) -> GuardResponse:
+    """The verdict as the failure policy and the record want it.
+
+    Told only to report, Shield says allow, and beside it what it would have said: that is for the record.
+    Told to redact, it lets pass in any case, with what is left of the text.
+    """
+    if not request.mode.edits and verdict.actual_decision is not None:
+        return replace(verdict, decision=verdict.actual_decision)
+    if request.mode is Mode.MODIFY and verdict.decision is Decision.ALLOW and verdict.redacted_content is not None:
+        return replace(verdict, decision=Decision.MODIFY)
+    return verdict
