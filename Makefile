@@ -14,8 +14,8 @@ ifdef PIP_INDEX_URL
 export UV_INDEX_URL = $(PIP_INDEX_URL)
 endif
 
-.PHONY: demo test test-all lint types layers unit wheel replay matrix frameworks bench format clean
-.PHONY: matrix-newest matrix-rotating
+.PHONY: demo test test-all lint types layers unit wheel replay matrix frameworks bench bench-guard format clean
+.PHONY: matrix-newest matrix-rotating redis
 
 demo: $(ENVS)/demo/.installed  ## show what the library does
 	@$(ENVS)/demo/bin/python -m highflame_middleware demo
@@ -35,8 +35,13 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(DEV_BIN)/lint-imports
 
-unit: $(STAMP)
+unit: $(STAMP) redis
 	$(DEV_BIN)/python -m pytest -n auto --dist worksteal
+
+redis:  # the tests of sessions want a server of their own; without one they are skipped, and say so
+	@command -v redis-server >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get && apt-get update -qq \
+	  && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server; \
+	} >/dev/null 2>&1 || true
 
 wheel: $(STAMP)  ## the built wheel, installed alone, imported, run
 	$(DEV_BIN)/python tests/packaging/check_wheel.py
@@ -56,7 +61,11 @@ matrix-newest matrix-rotating: matrix-%: $(UV)
 bench: $(STAMP)  ## costs as ratios; slow, and only meaningful on a quiet machine
 	$(DEV_BIN)/python benchmarks/imports.py
 	$(DEV_BIN)/python benchmarks/calls.py
-	$(DEV_BIN)/python benchmarks/engine.py
+
+bench-guard: $(UV) pyproject.toml  ## the engine's figures, each beside its gate; needs GUARD_DATA; about ten minutes
+	$(UV) venv --quiet --allow-existing --python $(ENVS)/uv/bin/python $(ENVS)/bench
+	$(UV) pip install --quiet --python $(ENVS)/bench/bin/python --editable . --group training
+	$(ENVS)/bench/bin/python -m benchmarks.guard
 
 format: $(STAMP)
 	$(DEV_BIN)/ruff check --fix .

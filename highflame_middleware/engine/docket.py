@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from ..guard.rules import Fact, RuleOutcome, Subject
 from ..types import Decision, DeterminingPolicy, GuardRequest, GuardResponse, Mode, RedactionEntry, Signal, Stage
 from .invisible import Run
+from .kinds import facts_of, replacement_of, signal_of
 from .policy import Policy
-from .readers import readers_for
-from .rules import facts_of, replacement_of, signal_of
+from .readers.actions import Action
+from .readers.table import readers_for
+from .ruleset import BuiltInRules
+from .sessions import Past
 
-__all__ = ["Docket"]
+__all__ = ["RESTORED", "Docket"]
 
 _HIDDEN_LETTERS = 8  # in one text: more than a stray character, and enough to spell something
 _DENIED_TOOL = DeterminingPolicy(
     rule_id="deny_tools", policy_id="options", effect="forbid", mode="enforce", category="agent-security"
 )
+RESTORED = "restored"  # the type of an entry that puts a value back
+_NO_VALUES = frozenset({"invisible", RESTORED})
 _STOPS = frozenset({Decision.DENY, Decision.STEP_UP, Decision.DEFER})
 
 
@@ -32,32 +37,38 @@ class Docket:
 
     __slots__ = (
         "_action",
+        "_asked",
         "_entries",
         "_facts",
         "_goes_on",
         "_hidden",
         "_last",
         "_outcome",
+        "_past",
         "_policy",
         "_readers",
+        "_request",
         "_subject",
         "_types",
     )
 
-    def __init__(self, policy: Policy, request: GuardRequest) -> None:
+    def __init__(self, policy: Policy, request: GuardRequest, past: Past | None = None) -> None:
         self._policy = policy
+        self._past = past
+        self._asked: dict[str, str] = {}  # the strategy that the rules name for a type
+        self._request = request
         self._action = request.action
         self._subject = Subject(session_id=request.session_id or "")
         self._goes_on = request.mode is Mode.MODIFY
         self._readers = readers_for(policy, request)
-        self._facts: dict[str, Fact] = _known(request)
+        self._facts: dict[str, Fact] = _known(request) if past is None else {**_known(request), **past.facts}
         self._types: dict[str, int] = {}
         self._hidden = 0
         self._outcome = _judge_tool(policy, request)
         self._entries: list[RedactionEntry] = []
         self._last = 0  # which entry goes on
         for reader in self._readers:
-            self._facts.update(reader.facts)
+            self._add(reader.facts)
         self._decide()
 
     @property
@@ -65,12 +76,20 @@ class Docket:
         """Whether the text is to be stopped, whatever else is in it."""
         return self._outcome is not None and self._outcome.decision in _STOPS and not self._goes_on
 
-    def read(self, folded: str, *, final: bool) -> None:
-        """Have the next piece of the folded text read."""
+    def read(self, folded: str, *, final: bool, ascii_only: bool = True) -> None:
+        """Have the next piece of the folded text read, and be told whether it was written in ASCII."""
+        changed = not ascii_only and "contains_non_ascii" not in self._facts
+        if changed or (final and "contains_non_ascii" not in self._facts):
+            self._facts |= {"contains_non_ascii": changed, "non_ascii_score": 100 * changed}
         for reader in self._readers:
             if reader.read(folded, final=final):
-                self._facts.update(reader.facts)
-                self._decide()
+                self._add(reader.facts)
+                changed = True
+            if final and self._past is not None and isinstance(action := getattr(reader, "action", None), Action):
+                self._facts.update(self._past.act(action))
+                changed = True
+        if changed:
+            self._decide()
 
     def note(self, type_: str) -> None:
         """Something of a type has been found."""
@@ -87,19 +106,37 @@ class Docket:
         """There are more unreadable characters in one place than anybody writes."""
         self._tell_hidden(100)
 
+    def asked(self, type_: str) -> str:
+        """The strategy that the rules name for values of a type: by this fact alone, as a stream may end here."""
+        if isinstance(self._policy.rules, BuiltInRules):
+            return ""
+        if type_ not in self._asked:
+            facts = {**_known(self._request), **facts_of({type_: 1})}
+            outcome = self._policy.rules.decide(facts, action=self._action, subject=self._subject)
+            self._asked[type_] = outcome.redaction
+        return self._asked[type_]
+
     def redact(
-        self, type_: str, start: int, end: int, *, quoted: bool = False, goes_on: bool = False
+        self,
+        type_: str,
+        start: int,
+        end: int,
+        *,
+        replacement: str | None = None,
+        quoted: bool = False,
+        goes_on: bool = False,
     ) -> RedactionEntry:
         """Take ``written[start:end]`` out; when it ``goes_on``, it is more of the value that was taken out last."""
         if goes_on:
             self._entries[self._last] = replace(self._entries[self._last], end_pos=end)
             return RedactionEntry(type=type_, start_pos=start, end_pos=end, replacement="")
-        if type_ != "invisible":
+        is_value = type_ not in _NO_VALUES
+        if is_value:
             self.note(type_)
         mark = '"' if quoted else ""
-        replacement = f"{mark}{replacement_of(type_)}{mark}"
+        replacement = f"{mark}{replacement_of(type_) if replacement is None else replacement}{mark}"
         entry = RedactionEntry(type=type_, start_pos=start, end_pos=end, replacement=replacement)
-        if type_ != "invisible":
+        if is_value:
             self._last = len(self._entries)
         self._entries.append(entry)
         return entry
@@ -109,8 +146,9 @@ class Docket:
         outcome = self._outcome or RuleOutcome(Decision.ALLOW)
         decision, reason = outcome.decision, outcome.reason
         if decision is Decision.ALLOW and self._entries:
-            taken = sorted({entry.type for entry in self._entries})
-            decision, reason = Decision.MODIFY, f"Redacted: {', '.join(taken)}"
+            taken = sorted({entry.type for entry in self._entries} - {RESTORED})
+            decision = Decision.MODIFY
+            reason = f"Redacted: {', '.join(taken)}" if taken else "Values of the vault put back"
         redacts = decision is Decision.MODIFY or self._goes_on
         return GuardResponse(
             decision=decision,
@@ -129,10 +167,18 @@ class Docket:
             self._types["hidden_text"] = 1
         self._learn({"invisible_chars_detected": True, "invisible_chars_score": score})
 
-    def _learn(self, facts: dict[str, Fact]) -> None:
+    def _learn(self, facts: Mapping[str, Fact]) -> None:
         if any(self._facts.get(key) != fact for key, fact in facts.items()):
             self._facts.update(facts)
             self._decide()
+
+    def _add(self, facts: Mapping[str, Fact]) -> None:
+        """What one reader tells: where two tell the same fact, the graver one counts."""
+        known = self._facts
+        for key, fact in facts.items():
+            other = known.get(key)
+            graver = isinstance(fact, int) and isinstance(other, int) and other > fact
+            known[key] = other if graver and other is not None else fact
 
     def _decide(self) -> None:
         """Ask the rules; what has once been stopped stays stopped."""
@@ -163,7 +209,8 @@ def _known(request: GuardRequest) -> dict[str, Fact]:
         "direction": "input" if stage in (Stage.PROMPT, Stage.TOOL_RESULT) else "output",
     }
     if request.role is not None:
-        facts["role"] = request.role
+        # Not "role": to policies that is what the caller's token says, and who writes a message may write any.
+        facts["message_role"] = request.role
     if request.tool is not None:
         facts |= {"tool_name": request.tool.name, "tool_is_builtin": request.tool.is_builtin}
     return facts

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from ..errors import ConfigError
 from ..guard.rules import Rules
-from .normal import fold
-from .rules import resolve
+from .allowance import Allow, Allowance, allowance_of
+from .disguise import Disguise, disguise_of
+from .kinds import resolve
+from .readers.actions import Seen
+from .readers.definitions import Firsts
+from .readers.keywords import Listed, list_keywords
+from .readers.tools import CATEGORIES
 from .ruleset import BuiltInRules
 
 # Taking things out is what the option ``redact`` is for.
@@ -16,29 +21,39 @@ _LEFT_TO_REDACT = ("data-protection", "privacy")
 
 __all__ = ["Policy", "policy_of"]
 
-_LONGEST_ALLOWED = 1_000  # characters: a longer value may reach a stream's reader in pieces
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Policy:
-    """Options in the form that the engine works with; ``allow`` is folded like the texts it is compared with."""
+    """Options in the form that the engine works with."""
 
     redacted: frozenset[str]
     deny_tools: tuple[str, ...]
-    allow: frozenset[str]
+    allow: Allowance
     injection_threshold: int
     max_chars: int
     rules: Rules
+    disguise: Disguise
+    seen: Seen
+    keywords: Listed | None = None
+    allow_hosts: tuple[str, ...] = ()  # patterns of hosts whose images may be shown
+    tools: Mapping[str, str] = field(default_factory=dict)  # the category of tools, by patterns of their names
+    vaulted: frozenset[str] = frozenset()  # types that a vault keeps: they are taken out as well
 
 
 def policy_of(
     *,
     redact: Iterable[str],
     deny_tools: Iterable[str],
-    allow: Iterable[str],
+    allow: Allow,
     injection_threshold: int,
     max_chars: int,
     rules: Rules | None,
+    disguise: Disguise | None = None,
+    keywords: Mapping[str, Iterable[str]] | None = None,
+    allow_hosts: Iterable[str] = (),
+    tools: Mapping[str, str] | None = None,
+    seen: Seen | None = None,
+    without: Iterable[str] = (),
 ) -> Policy:
     """The policy for these options; what cannot be used is a `ConfigError`."""
     threshold = _whole("injection_threshold", injection_threshold, 1, 100)
@@ -47,32 +62,41 @@ def policy_of(
     return Policy(
         redacted=resolve(_strings("redact", redact)),
         deny_tools=_strings("deny_tools", deny_tools),
-        allow=frozenset(_allowed(value) for value in _strings("allow", allow, secret=True)),
+        allow=allowance_of(allow),
         injection_threshold=threshold,
         max_chars=_whole("max_chars", max_chars, 1, None),
-        rules=rules or BuiltInRules(thresholds={"security.injection": threshold}, without=_LEFT_TO_REDACT),
+        rules=rules
+        or BuiltInRules(thresholds={"security.injection": threshold}, without=(*_LEFT_TO_REDACT, *without)),
+        disguise=disguise or disguise_of("redact", None, None),
+        seen=seen or Firsts(),
+        keywords=list_keywords(keywords or {}),
+        allow_hosts=tuple(host.lower() for host in _strings("allow_hosts", allow_hosts)),
+        tools=_categories(tools or {}),
     )
 
 
-def _strings(option: str, values: Iterable[str], *, secret: bool = False) -> tuple[str, ...]:
+def _strings(option: str, values: Iterable[str]) -> tuple[str, ...]:
     if isinstance(values, str | bytes):
-        given = "a single string" if secret else f"{values!r}, one string"
-        raise ConfigError(f"{option} is {given}: give a tuple of strings, such as {option}=('…',)")
+        raise ConfigError(f"{option} is {values!r}, one string: give a tuple of strings, such as {option}=('…',)")
     strings = tuple(values)
     for value in strings:
         if not isinstance(value, str) or not value:
-            given = type(value).__name__ if secret or value != "" else "an empty string"
+            given = type(value).__name__ if value != "" else "an empty string"
             raise ConfigError(f"{option} holds {given}: every item has to be a string that is not empty")
     return strings
 
 
-def _allowed(value: str) -> str:
-    if len(value) > _LONGEST_ALLOWED or "-----BEGIN" in value:
+def _categories(tools: Mapping[str, str]) -> Mapping[str, str]:
+    if not isinstance(tools, Mapping):
         raise ConfigError(
-            f"allow holds a private key or a value of more than {_LONGEST_ALLOWED} characters: "
-            "give single, shorter values, such as the key of a documentation"
+            f"tools={type(tools).__name__} cannot be used: give a mapping, such as {{'wipe_*': 'dangerous'}}"
         )
-    return fold(value)[0]
+    for pattern, category in tools.items():
+        if not isinstance(pattern, str) or not pattern or category not in CATEGORIES:
+            raise ConfigError(
+                f"tools[{pattern!r}]={category!r} cannot be used: give one of {', '.join(CATEGORIES)}"
+            )
+    return dict(tools)
 
 
 def _whole(option: str, value: int, least: int, most: int | None) -> int:

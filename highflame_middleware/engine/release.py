@@ -21,13 +21,15 @@ nothing is held back without bound, and nothing is taken out for its length alon
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from . import pem, pii
-from .finding import Finding, Tail, merge
+from .disguise import is_disguised
 from .policy import Policy
-from .scan import CONTEXT, scan
+from .values import pem, pii
+from .values.finding import Finding, Tail, merge
+from .values.scan import CONTEXT, scan
 
 __all__ = ["REACH", "Release", "release"]
 
@@ -47,23 +49,40 @@ class Release:
     tail: Tail | None = None
 
 
-def release(text: str, start: int, limit: int, known: int, policy: Policy, *, final: bool) -> Release:
+def release(
+    text: str,
+    start: int,
+    limit: int,
+    known: int,
+    policy: Policy,
+    *,
+    final: bool,
+    spared: Callable[[str, str], bool] = is_disguised,
+) -> Release:
     """Release what follows ``start`` in a folded text, of which ``text[:known]`` can be read.
 
     What begins before ``limit`` is to be decided; a whole word, or `REACH` characters, is known after it.
+    What is ``spared`` was put there by us: it is no value, and nothing that stands in it is one.
     """
     low = max(0, start - CONTEXT)
-    found = [
-        Finding(one.start + low, one.end + low, one.type, one.rank, one.tail)
-        for one in scan(text[low:known], start - low)
-        if one.start + low >= start and text[one.start + low : one.end + low] not in policy.allow
-    ]
+    found: list[Finding] = []
+    passed: list[Finding] = []
+    ours: list[Finding] = []
+    for one in scan(text[low:known], start - low):
+        if one.start + low >= start:
+            finding = Finding(one.start + low, one.end + low, one.type, one.rank, one.tail)
+            value = text[finding.start : finding.end]
+            kept = ours if spared(one.type, value) else passed if policy.allow.covers(one.type, value) else found
+            kept.append(finding)
+    # A part of what passes is not found instead.
+    found = [one for one in found if not any(_within(one, other) for other in passed)]
+    found = _outside(found, ours) if ours else found
     merged = merge(one for one in found if one.type in policy.redacted)
     others = [one for one in found if one.type not in policy.redacted]
     cut = limit
     if not final and limit == known:
         cut = min(pem.opens_at(text, start, limit), pii.opens_at(text, start, limit))
-    cut = _clear_of((*merged, *others), cut)
+    cut = _clear_of((*merged, *others, *passed, *ours), cut)
 
     taken: list[Finding] = []
     done, going_on = start, None
@@ -73,11 +92,27 @@ def release(text: str, start: int, limit: int, known: int, policy: Policy, *, fi
         if one.start < done:
             continue  # inside of one that turned out longer
         done, goes_on = one.tail(text, one.end, final) if one.tail else (one.end, False)
-        taken.append(Finding(one.start, done, one.type))
+        taken.append(Finding(one.start, done, one.type, tail=one.tail))
         cut = done if goes_on else max(cut, done)
         going_on = one.tail if goes_on else None
     noted = frozenset(one.type for one in others if one.start < cut and not _inside(one, taken))
     return Release(cut, tuple(taken), noted, going_on)
+
+
+def _outside(findings: Sequence[Finding], ours: Sequence[Finding]) -> list[Finding]:
+    """The findings that stand in none of ours."""
+    ordered = sorted(ours, key=lambda one: one.start)
+    reach = list(accumulate((one.end for one in ordered), max))  # how far those that began by then go on
+    outside = []
+    for one in findings:
+        at = bisect_right(ordered, one.start, key=lambda our: our.start) - 1
+        if at < 0 or reach[at] < one.end:
+            outside.append(one)
+    return outside
+
+
+def _within(finding: Finding, other: Finding) -> bool:
+    return finding.type == other.type and other.start <= finding.start and finding.end <= other.end
 
 
 def _clear_of(findings: Sequence[Finding], cut: int) -> int:

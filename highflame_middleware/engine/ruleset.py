@@ -116,7 +116,7 @@ BUILT_IN: tuple[Rule, ...] = (
         _DENY,
         "critical",
         _TOOL,
-        (_score("command_injection_score", 86),),
+        (_score("command_injection_score", 75),),
         "Destructive command in tool arguments",
     ),
     Rule(
@@ -213,7 +213,7 @@ BUILT_IN: tuple[Rule, ...] = (
         "agent-security.tool-poisoning",
         _DENY,
         "critical",
-        _SERVER,
+        _SERVER | {"process_prompt"},
         (_score("tool_poisoning_score", 70),),
         "Instructions hidden in a tool's description",
     ),

@@ -7,7 +7,7 @@ import re
 from bisect import bisect_right
 
 from .normal import fold
-from .scan import CONTEXT
+from .values.scan import CONTEXT
 
 __all__ = ["Tape"]
 
@@ -58,6 +58,18 @@ class Tape:
         place = self._base + at
         return place + self._gone + bisect_right(self._gaps, place)
 
+    def word_ends(self, at: int, reach: int, *, final: bool) -> int | None:
+        """Where the word around ``text[at]`` ends, if that is known and fewer than ``reach`` characters away.
+
+        >>> tape = Tape()
+        >>> _ = tape.read("one two")
+        >>> tape.word_ends(0, 9, final=False), tape.word_ends(4, 9, final=False), tape.word_ends(4, 9, final=True)
+        (3, None, 7)
+        """
+        if broken := _break().search(self.text, at, at + reach):
+            return broken.start()
+        return len(self.text) if final and len(self.text) - at < reach else None
+
     def settle(self, at: int) -> None:
         """Be done with everything before ``text[at]``."""
         self.start = at
@@ -69,6 +81,14 @@ class Tape:
             self._gaps, self._gone = self._gaps[past:], self._gone + past
 
 
+_BREAK = r"[\s\"\x80-\U0010ffff]"
+
+
+@functools.cache
+def _break() -> re.Pattern[str]:
+    return re.compile(_BREAK)
+
+
 @functools.cache
 def _breaks() -> re.Pattern[str]:
-    return re.compile(r"(?s:.*)[\s\"\x80-\U0010ffff]")
+    return re.compile(rf"(?s:.*){_BREAK}")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
 
 from ..errors import GuardError
 from ..guard.protocol import Progress
+from ..sessions.vault import Drawer
 from ..types import GuardRequest, GuardResponse, RedactionEntry, Stage
 from . import invisible
-from .docket import Docket
-from .finding import Finding, Tail
+from .disguise import is_disguised, is_fake
+from .docket import RESTORED, Docket
+from .echoes import Echo, Echoes
 from .policy import Policy
 from .quotes import Quotes
 from .release import REACH, release
+from .sessions import Past
 from .tape import Tape
+from .values.finding import Finding, Tail
 
 __all__ = ["EmbeddedWindow"]
 
@@ -35,22 +40,38 @@ class EmbeddedWindow:
     __slots__ = (
         "_cleared",
         "_docket",
+        "_drawer",
+        "_echoed",
+        "_echoes",
         "_judged",
         "_known",
         "_length",
+        "_past",
         "_policy",
         "_quotes",
         "_raw",
         "_runs",
+        "_scope",
         "_seconds",
+        "_spared",
         "_tail",
         "_tape",
         "_verdict",
     )
 
-    def __init__(self, policy: Policy, request: GuardRequest) -> None:
+    def __init__(
+        self, policy: Policy, request: GuardRequest, *, past: Past | None = None, drawer: Drawer | None = None
+    ) -> None:
         self._policy = policy
-        self._docket = Docket(policy, request)
+        self._past = past
+        self._docket = Docket(policy, request, past)
+        self._scope = request.session_id or ""
+        # What a model is to read is put into the drawer, what it wrote gets its values back from there.
+        is_json = request.stage is Stage.TOOL_CALL
+        self._drawer = drawer if request.to_model else None
+        self._echoes = Echoes(drawer, is_json=is_json) if drawer is not None and not request.to_model else None
+        self._echoed: list[Echo] = []  # the ones still to be put back
+        self._spared = _sparing(policy, drawer if self._echoes is not None else None)
         self._tape = Tape()
         self._quotes = Quotes() if request.stage is Stage.TOOL_CALL else None
         self._tail: tuple[str, Tail] | None = None  # of what goes on where the tape begins
@@ -90,6 +111,8 @@ class EmbeddedWindow:
             self._seconds += perf_counter() - began
             if final or self._docket.denied:
                 self._verdict = self._docket.verdict(self._seconds * 1_000)
+                if self._past is not None:
+                    self._verdict = self._past.close(self._verdict)
         return Progress(self._cleared, entries, self._verdict)
 
     def _read(self, text: str, *, final: bool) -> None:
@@ -99,11 +122,15 @@ class EmbeddedWindow:
                 f"the text is longer than max_chars={self._policy.max_chars}, so it was not judged: "
                 "send it in parts, or give the engine a greater max_chars"
             )
-        self._docket.read(self._tape.read(text), final=final)
+        self._docket.read(self._tape.read(text), final=final, ascii_only=text.isascii())
         if self._tape.stuffed:
             self._docket.stuff()
         if self._quotes is not None:
             self._quotes.read(text)
+        if self._past is not None:
+            self._past.read(text)
+        if self._echoes is not None:
+            self._echoed += self._echoes.read(text, final=final)
         self._look(text, final=final)
 
     def _look(self, text: str, *, final: bool) -> None:
@@ -127,7 +154,7 @@ class EmbeddedWindow:
             self._release(entries, final=final)
             if self._tail is None:
                 self._cleared = min(self._tape.written(self._tape.start), self._judged)
-        return self._with_runs(entries)
+        return self._with_others(entries)
 
     def _go_on(self, type_: str, tail: Tail, entries: list[RedactionEntry], *, final: bool) -> None:
         """Take out more of the finding that the last piece ended in."""
@@ -149,22 +176,42 @@ class EmbeddedWindow:
             return  # nothing that was not there the last time
         self._known = tape.written(known)
         limit = known - REACH if run else known
-        released = release(tape.text, tape.start, limit, known, self._policy, final=final)
+        released = release(tape.text, tape.start, limit, known, self._policy, final=final, spared=self._spared)
         for type_ in released.noted:
             self._docket.note(type_)
-        entries += [self._take_out(finding) for finding in released.taken]
+        entries += [self._take_out(finding, final=final) for finding in released.taken]
         if released.tail is not None:
             self._tail = (released.taken[-1].type, released.tail)
             self._cleared = entries[-1].end_pos
         tape.settle(released.cut)
 
-    def _take_out(self, finding: Finding) -> RedactionEntry:
+    def _take_out(self, finding: Finding, *, final: bool) -> RedactionEntry:
         start, end = self._tape.written(finding.start), self._tape.written(finding.end - 1) + 1
         quoted = self._quotes is not None and self._quotes.outside(start)
-        return self._docket.redact(finding.type, start, end, quoted=quoted)
+        value = self._value(finding, final=final)
+        word: str | None = None
+        if self._drawer is not None and value is not None and finding.type in self._policy.vaulted:
+            word = self._drawer.put(finding.type, value) if "\\" not in value else None
+        if word is None:
+            asked = self._docket.asked(finding.type)
+            word = self._policy.disguise.of(finding.type, value, scope=self._scope, asked=asked)
+        return self._docket.redact(finding.type, start, end, replacement=word, quoted=quoted)
 
-    def _with_runs(self, entries: list[RedactionEntry]) -> tuple[RedactionEntry, ...]:
-        """The entries and, in order among them, the invisible runs that are cleared and in none of them."""
+    def _value(self, finding: Finding, *, final: bool) -> str | None:
+        """What has been found, unless it is of a kind that a stream lets go of before its end is known.
+
+        That is what has breaks in it, and what is in a word so long that it is not waited for.
+        """
+        if finding.tail is not None:
+            end = self._tape.word_ends(finding.start, REACH, final=final)
+            if end is None or end < finding.end:
+                return None
+        return self._tape.text[finding.start : finding.end]
+
+    def _with_others(self, entries: list[RedactionEntry]) -> tuple[RedactionEntry, ...]:
+        """The entries and, in order among them, what else is cleared and in none of them."""
+        if self._echoed:
+            entries = sorted((*entries, *self._put_back(entries)), key=lambda entry: entry.start_pos)
         if not self._runs:
             return tuple(entries)
         cleared = [run for run in self._runs if run.end <= self._cleared]
@@ -175,3 +222,22 @@ class EmbeddedWindow:
             if before < 0 or entries[before].end_pos <= run.start:
                 entries.append(self._docket.redact("invisible", run.start, run.end))
         return tuple(sorted(entries, key=lambda entry: entry.start_pos))
+
+    def _put_back(self, entries: Sequence[RedactionEntry]) -> Iterator[RedactionEntry]:
+        """What puts values back into the text that is cleared, but for parts of what has been taken out."""
+        cleared = [echo for echo in self._echoed if echo.end <= self._cleared]
+        self._echoed = self._echoed[len(cleared) :]
+        for echo in cleared:
+            after = bisect_right(entries, echo.start, key=lambda entry: entry.end_pos)
+            if after == len(entries) or echo.end <= entries[after].start_pos:
+                yield self._docket.redact(RESTORED, echo.start, echo.end, replacement=echo.value)
+
+
+def _sparing(policy: Policy, drawer: Drawer | None) -> Callable[[str, str], bool]:
+    """Which values are none: what we have put there, and what a caller is told who knows it already."""
+    invents, holds = policy.disguise.invents, drawer.holds if drawer is not None else None
+    if not invents and holds is None:
+        return is_disguised
+    return lambda type_, value: (
+        is_disguised(type_, value) or (invents and is_fake(type_, value)) or (holds is not None and holds(value))
+    )

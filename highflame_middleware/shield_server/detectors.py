@@ -8,7 +8,7 @@ from typing import Any
 
 from .._version import __version__
 from ..engine import EmbeddedGuard
-from ..engine.readers import READERS
+from ..engine.readers.table import READERS
 from ..guard.protocol import Binding
 from ..guard.rules import Fact, canonical
 

@@ -1,4 +1,4 @@
-"""The figures that may not get worse on the data the rules were tuned with; all of them: benchmarks/engine.py."""
+"""The figures that may not get worse on the data the rules were tuned with; all of them: make bench-guard."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_benign_texts_are_not_denied() -> None:
 
 def test_credentials_are_found_and_texts_without_one_are_not_flagged() -> None:
     labelled = rows("secrets")
-    assert share([with_secrets(row) for row in labelled if row["label"]]) >= 0.97
-    assert share([with_secrets(row) for row in labelled if not row["label"]]) <= 0.005
+    assert share([with_secrets(row) for row in labelled if row["label"]]) >= 0.99
+    assert share([with_secrets(row) for row in labelled if not row["label"]]) <= 0.002
     assert share([with_secrets(row) for row in rows("benign")]) <= 0.005
 
 

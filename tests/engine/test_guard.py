@@ -6,18 +6,19 @@ import asyncio
 import json
 import pickle
 import random
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from highflame_middleware.engine import DEFAULT_REDACTED, EmbeddedGuard
-from highflame_middleware.engine.rules import GROUPS, replacement_of
+from highflame_middleware.engine.kinds import GROUPS, replacement_of
 from highflame_middleware.errors import ConfigError, GuardError
 from highflame_middleware.guard.protocol import Guard, bind
 from highflame_middleware.guard.rules import NOBODY, Fact, RuleOutcome, Subject
 from highflame_middleware.types import Decision, GuardRequest, Mode, Stage, ToolContext
-from tests.engine.samples import SECRETS, applied, drawn, grouped, iban, luhn, pem, types_in
+from tests.engine.samples import SECRETS, applied, drawn, grouped, iban, luhn, pem, streamed, types_in
 
 EMBEDDED = EmbeddedGuard()
 CARD = luhn("4", 16)
@@ -167,12 +168,36 @@ def test_what_is_redacted_is_a_choice() -> None:
 
 
 def test_allowed_values_are_never_reported() -> None:
-    example = "AKIA" + "IOSFODNN7EXAMPLE"
+    example = str(SECRETS["aws_access_key"])
     guard = EmbeddedGuard(allow=(example, "jo@example.org"))
     for text in (f"key {example}", f"AWS_ACCESS_KEY_ID={example}", f"token: '{example}', jo@example.org"):
         assert guard.evaluate(GuardRequest.at(Stage.RESPONSE, text)).signals == ()
         assert EMBEDDED.evaluate(GuardRequest.at(Stage.RESPONSE, text)).signals != ()
     assert types_in(f"{example} {TOKEN}", guard) == {"github_token": TOKEN}
+
+
+@pytest.mark.parametrize(
+    ("allow", "passed", "reported"),
+    [
+        ({"email": ["@example.com"]}, "Jo@Example.com", "jo@mail.example.com"),
+        ({"email": ["jo@example.org"]}, "jo@example.org", "bo@example.org"),
+        ({"pii": [re.compile(r"\+1 212 555 01\d\d")]}, "+1 212 555 0100", "+1 212 555 0200"),
+        ({"ip_address": ["10.0.0.0/8", "2001:db8::/32"]}, "10.1.2.3", "11.1.2.3"),
+        ({"ip_address": ["2001:db8::/32"]}, "2001:db8::8a2e:1", "2001:db9::8a2e:1"),
+        ({"github_token": ["re:" + TOKEN[:9] + ".*"]}, TOKEN, str(SECRETS["npm_token"])),
+        ({"secrets": [TOKEN]}, TOKEN, str(SECRETS["npm_token"])),
+        ({"credit_card": ["re:4.*"]}, CARD, str(SECRETS["npm_token"])),
+    ],
+)
+def test_values_are_allowed_for_one_type(allow: dict[str, list[str]], passed: str, reported: str) -> None:
+    guard = EmbeddedGuard(allow=allow, redact=("secrets", "pii"))
+    assert types_in(f"server {passed} .", guard) == {}
+    assert list(types_in(f"server {reported} .", guard).values()) == [reported]
+    verdict, out, _ = streamed(guard, f"server {passed} {reported} .", range(1, 60))
+    assert verdict.decision is Decision.MODIFY
+    assert out is not None
+    assert passed in out
+    assert reported not in out
 
 
 def test_a_text_that_is_too_long_is_not_judged() -> None:
@@ -198,6 +223,16 @@ def test_a_text_that_is_too_long_is_not_judged() -> None:
         ({"allow": (b"x",)}, "allow holds bytes"),
         ({"allow": ("a" * 1_001,)}, "allow holds a private key or a value of more than"),
         ({"allow": (pem(),)}, "allow holds a private key"),
+        (
+            {"allow": {"e-mail": ["a@example.org"]}},
+            "allow holds 'e-mail', which the embedded engine does not detect",
+        ),
+        ({"allow": {"email": "a@example.org"}}, "allow\\['email'\\] is a single string"),
+        ({"allow": {"email": [1]}}, "allow\\['email'\\] holds int"),
+        ({"allow": {"email": 1}}, "allow\\['email'\\] is int"),
+        ({"allow": {"email": ["re:("]}}, "allow\\['email'\\] holds a pattern that cannot be read"),
+        ({"allow": {"ip_address": ["10.0.0.0/99"]}}, "allow\\['ip_address'\\] holds a network that cannot be read"),
+        ({"allow": {"private_key": [drawn(20)]}}, "allow names private_key"),
         ({"injection_threshold": 0}, "injection_threshold=0.*from 1 to 100"),
         ({"injection_threshold": 101}, "injection_threshold=101"),
         ({"injection_threshold": 60.0}, "injection_threshold=60.0"),

@@ -9,9 +9,10 @@ from time import thread_time
 
 import pytest
 
-from highflame_middleware.engine import EmbeddedGuard, addresses, assignments, cards, phones, secrets
+from highflame_middleware.engine import EmbeddedGuard
 from highflame_middleware.engine.release import REACH
-from highflame_middleware.engine.scan import CONTEXT
+from highflame_middleware.engine.values import addresses, assignments, cards, phones, secrets
+from highflame_middleware.engine.values.scan import CONTEXT
 from highflame_middleware.types import GuardRequest, Stage
 
 EVERYTHING = EmbeddedGuard(redact=("secrets", "pii", "invisible"), injection_threshold=100)
@@ -29,6 +30,9 @@ REPEATED = [
     "ignore ", "ignore all ", "disregard previous ", "not any ", "without ", "system prompt ", "print above ",
     "act as ", "before you ", "send data to ", "do not tell ", "base64 ", "![a](http://", "dan ", "in the ",
     "\u200b", "a\u200b", "\u202e", "\U000e0061", "\ufe0f", "\u0301", "\ufeffa", "👨\u200d",
+    "passport ", "passport 12", "dob 5 March ", "dob 5/3/", "nhs 943 476 ", "account number 12 ", "id card 1-",
+    "nino AB 12 ", "11-", "aa-bb-", "0x5", "bc1q", "1A1z", "$2b$12$", "$6$a$", "key=", "key: aB3", "mysql -p",
+    "login a password ", "sessionid=", "FFFFNRAL", "/1:", "-aaaaaaaa-", "sig=", "AAAAAAAAAAAAAAAAAAAA",
 ]  # fmt: skip
 COMMANDS = [
     "rm ",

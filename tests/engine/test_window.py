@@ -37,6 +37,10 @@ TEXTS = [
     f"https://example.com/{drawn(300)}?q={drawn(100)}&token={drawn(24)} jo@example.org 10.2.3.4 2001:db8::8a2e:1",
     f"first\\n{TOKEN}\\njo@example.org\\u0022{TOKEN}\\\\{TOKEN}",
     f"{SECRETS['discord_token']!s} {SECRETS['telegram_bot_token']!s} {SECRETS['mailchimp_key']!s}",
+    "NINO: AB 12 34 56 C, dob March 5th, 1985 or 5 March 1985; NHS 943 476 5919, SIN 046 454 286 and DNI 12345678Z",
+    "driver's license number is D1234-56789, passport no. X12345678, SWIFT: DEUTDEFF500 mac 00-1B-44-11-3A-B7.",
+    "to 1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa, 0x52908400098527886E0F7030069857D2E4169EE7; cpf 529.982.247-25",
+    "login ada password hunter" + "22!\nCookie: sessionid=" + drawn(26) + "; key: " + drawn(30),
     "word" + chr(0xE0041) + chr(0xE0042) + " and 字\U000e0100 1\ufe0f\u20e3 \u200f",
 ]
 

@@ -180,7 +180,7 @@ async def test_policies_in_cedar() -> None:
 
 
 def test_every_detector_of_the_engine_is_described() -> None:
-    from highflame_middleware.engine.readers import READERS
+    from highflame_middleware.engine.readers.table import READERS
     from highflame_middleware.guard.protocol import bind
     from highflame_middleware.shield_server.detectors import _DETECTORS, Inventory
 

@@ -1,0 +1,1 @@
+"""What is told by its wording: injections, jailbreaks, commands; weighted rules and a small model beside them."""
