@@ -74,6 +74,7 @@ _ENVIRONMENT: Mapping[str, str] = {
     "SHIELD_KEY": "shield_key",
     "ON_UNSUPPORTED": "on_unsupported",
     "ON_BLOCKED": "on_blocked",
+    "POLICIES": "policies",
 }
 # What Portkey's own SDK reads, where nothing of ours says otherwise.
 _PORTKEY_ENVIRONMENT: Mapping[str, str] = {"api_key": "PORTKEY_API_KEY", "base_url": "PORTKEY_PROXY"}
@@ -120,6 +121,9 @@ class Settings:
     the thread or loop that made it; what it raises is logged and changes nothing.
     ``shield_url``, ``shield_key`` and ``token_url`` are Highflame Shield's, which
     ``guard="shield"`` asks; the key is ``api_key`` where that is Highflame's as well.
+    ``guard_options`` are those of `EmbeddedGuard`, by name; ``sessions`` may be a
+    ``redis://`` URL. ``policies`` are files and folders of Cedar policies that it
+    decides by (the extra ``policy``), ``default`` the templates of highflame-policy.
     ``providers`` are the embedded gateway's, ``default_provider`` the one that
     takes calls naming none, and ``gateway_keys`` what callers of its HTTP door
     must present one of.
@@ -152,6 +156,8 @@ class Settings:
     shield_key: Secret | None = None
     token_url: str | None = None
     identity_url: str | None = None
+    guard_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    policies: tuple[str, ...] = ()
     providers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     default_provider: str | None = None
     gateway_keys: tuple[Secret, ...] = ()
@@ -458,12 +464,21 @@ def _read_formats(name: str, value: Any) -> tuple[str, ...]:
     return tuple(item.strip().lower() for item in formats)
 
 
-def _read_providers(name: str, value: Any) -> Mapping[str, Any]:
+def _read_table(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{name} must be a table of providers by name")
+        raise ConfigError(f"{name} must be a table of {_TABLES[name]} by name")
     return dict(value)
 
 
+def _read_policies(name: str, value: Any) -> tuple[str, ...]:
+    # In the environment they are one string, as the folders of PATH are.
+    paths = _read_list(value.split(os.pathsep) if isinstance(value, str) else value)
+    if paths is None or not all(isinstance(item, str | os.PathLike) and str(item).strip() for item in paths):
+        raise ConfigError(f"{name}={value!r} cannot be used: give a list of files and folders, or 'default'")
+    return tuple(str(item).strip() for item in paths)
+
+
+_TABLES: Mapping[str, str] = {"providers": "providers", "guard_options": "options"}
 _REQUIRED: Mapping[str, str] = {
     "mode": f"use one of {', '.join(Mode)}",
     "fail_open": "use true or false",
@@ -473,6 +488,8 @@ _REQUIRED: Mapping[str, str] = {
     "exclude": "give an empty list",
     "reroute_hosts": "give an empty list",
     "providers": "give an empty table",
+    "guard_options": "give an empty table",
+    "policies": "give an empty list",
     "gateway_keys": "give an empty list",
     "headers": "give an empty table",
     "carries": "give an empty list",
@@ -502,7 +519,9 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "shield_key": _read_secret,
     "token_url": _read_url,
     "identity_url": _read_url,
-    "providers": _read_providers,
+    "providers": _read_table,
+    "guard_options": _read_table,
+    "policies": _read_policies,
     "default_provider": _read_name,
     "gateway_keys": _read_secrets,
     "headers": _read_headers,

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import ref
@@ -19,11 +20,23 @@ from .codecs.parts import Codec, Text
 from .errors import HighflameError
 from .flow import Flow, Op
 from .guard.protocol import Binding
-from .guard.verdict import Answer, DecisionEvent, Ruling, rule
+from .guard.verdict import Answer, DecisionEvent, Ruling, rule, worst_severity
 from .telemetry import Recorder
 from .types import GuardRequest, GuardResponse, Mode, ModelContext, Stage, ToolContext
 
-__all__ = ["GUARDED", "Call", "Evaluate", "Exchange", "Invoke", "Leave", "Policy", "Race", "Raced", "judge"]
+__all__ = [
+    "COVERED",
+    "GUARDED",
+    "Call",
+    "Evaluate",
+    "Exchange",
+    "Invoke",
+    "Leave",
+    "Policy",
+    "Race",
+    "Raced",
+    "judge",
+]
 
 _log = logging.getLogger("highflame_middleware.guard")
 
@@ -47,6 +60,15 @@ class Policy:
     stream: str = "buffer"
     races: bool = False
     on_decision: Callable[[DecisionEvent], object] | None = None
+    # What the guard was made of: two doors with the same settings have guards of their own.
+    named: Any = field(default=None, repr=False)
+
+    def covers(self, other: Policy) -> bool:
+        """Whether what has been judged by this policy need not be judged by another."""
+        if self.guard is None or self.named is None:
+            return False
+        told = self.on_decision is other.on_decision
+        return told and (self.named, self.mode, self.fail_open) == (other.named, other.mode, other.fail_open)
 
     @property
     def strict(self) -> bool:
@@ -57,6 +79,10 @@ class Policy:
     def holds(self) -> bool:
         """Whether texts are held back until they are judged."""
         return self.guard is not None and self.mode.edits
+
+
+# The policy by which an adapter judges the texts of the calls that are made in this context.
+COVERED: ContextVar[Policy | None] = ContextVar("highflame_covered", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +235,7 @@ class Exchange:
             session=self.call.caller.session,
             user=self.call.caller.user,
             policies=tuple(policy.rule_id for policy in verdict.determining_policies) if verdict else (),
+            severity=worst_severity(signal.severity for signal in verdict.signals) if verdict else "",
             content=text.value,
         )
         self.recorder.decide(event)

@@ -34,6 +34,7 @@ __all__ = [
     "Recorder",
     "SilentRecorder",
     "parent_of",
+    "start_span",
     "trace_headers",
     "unobserved",
     "use_tracer_provider",
@@ -258,6 +259,13 @@ class SilentRecorder(Recorder):
 
     def audit_bypass(self, reason: str) -> None:
         """Note nothing."""
+
+
+def start_span(
+    name: str, *, kind: SpanKind, attributes: dict[str, Any], context: otel_context.Context | None = None
+) -> Span:
+    """Begin a span of this library's tracer, in the current context or another."""
+    return _current_tracer().start_span(name, context=context, kind=kind, attributes=attributes)
 
 
 def trace_headers(span: Span) -> dict[str, str]:

@@ -49,9 +49,10 @@ SOURCES: dict[str, tuple[str, tuple[Any, str, Any], dict[str, Any]]] = {
     "shield_key": ("SHIELD_KEY", ("sa", "se", "sf"), {}),
     "shield_url": ("BASE_URL", ("http://a", "http://e", "http://f"), {}),
     "on_unsupported": ("ON_UNSUPPORTED", ("refuse", "direct", "translate"), {}),
+    "policies": ("POLICIES", (("a",), "b.cedar", ("f",)), {}),
     "on_blocked": ("ON_BLOCKED", ("reply", "raise", "reply"), {}),
 }
-READ: dict[Any, Any] = {"off": None, "true": True, "2.5": 2.5}
+READ: dict[Any, Any] = {"b.cedar": ("b.cedar",), "off": None, "true": True, "2.5": 2.5}
 # Settings that no variable gives: from the arguments or the file.
 WITHOUT_VARIABLE: dict[str, tuple[Any, Any]] = {
     "stream": ("sentence", "passthrough"),
@@ -66,6 +67,7 @@ WITHOUT_VARIABLE: dict[str, tuple[Any, Any]] = {
     "headers": ({"x-a": "a"}, {"x-f": "f"}),
     "carries": (("a",), ("f",)),
     "lacks": (("a",), ("f",)),
+    "guard_options": ({"max_chars": 1}, {"max_chars": 2}),
 }
 ONLY_ARGUMENTS = {"on_decision"}
 

@@ -28,7 +28,7 @@ from ..errors import BlockedError, GuardError, HighflameError
 from ..types import Decision, GuardResponse, Mode, Stage
 from .redaction import apply_modify
 
-__all__ = ["Answer", "DecisionEvent", "Ruling", "rule", "worst"]
+__all__ = ["Answer", "DecisionEvent", "Ruling", "rule", "worst", "worst_severity"]
 
 Answer: TypeAlias = GuardResponse | GuardError
 
@@ -48,7 +48,7 @@ class DecisionEvent:
     ``decision`` is the guard's, or ``error`` where it gave none; ``enforced``
     says whether the text was stopped or changed because of it. The text itself
     is kept until the hash is asked for, but goes into no repr and no pickle.
-    ``policies`` are the ids of the rules that it rests on.
+    ``policies`` are the ids of the rules that it rests on, ``severity`` is its worst signal's.
     """
 
     guard: str
@@ -64,6 +64,7 @@ class DecisionEvent:
     session: str | None = None
     user: str | None = None
     policies: tuple[str, ...] = ()
+    severity: str = ""
     content: str = field(default="", repr=False)
     digest: str = field(default="", repr=False, compare=False)
 
@@ -110,6 +111,19 @@ def rule(
         if changed is not None:
             return Ruling(text=changed) if mode.edits and changed != content else PASS
     return Ruling(error=BlockedError(answer.without_content(), stage)) if mode.blocks else PASS
+
+
+_SEVERITIES = ("low", "medium", "high", "critical")
+
+
+def worst_severity(severities: Iterable[str]) -> str:
+    """The gravest of them; nothing where there is none, or none that is known.
+
+    >>> worst_severity(["low", "critical", "medium"]), worst_severity([])
+    ('critical', '')
+    """
+    found = max((_SEVERITIES.index(item) for item in severities if item in _SEVERITIES), default=-1)
+    return _SEVERITIES[found] if found >= 0 else ""
 
 
 _WEIGHT = {Decision.DENY: 0, Decision.MODIFY: 0, Decision.STEP_UP: 2, Decision.DEFER: 3}
