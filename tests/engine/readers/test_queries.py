@@ -51,7 +51,7 @@ PATHS = {
 USUAL_PATHS = [
     "../../src/main.py",
     "../../../node_modules/x/index.js",
-    "/home/me/project/../other/a.txt",
+    "/srv/me/project/../other/a.txt",
     "./a/b/c.txt",
     "C:\\Users\\me\\a.txt",
     "https://example.com/a%20b/c%2Fd?e=100%25",
