@@ -91,7 +91,7 @@ def test_a_name_that_no_caller_could_write_is_refused(name: Any) -> None:
         ({"providers": ["p"]}, "table of providers"),
         ({"mode": "watch"}, "monitor"),
         ({"deadline": 0}, "deadline"),
-        ({"guard": "shield"}, "not part of this version"),
+        ({"guard": "shield"}, "needs a key"),
         ({"guard": 7}, "guard=7"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -33,6 +33,11 @@ from tests.codecs.messages import message
 from tests.instrumentation.kits.bedrock import ARN, EVENTS, KIT, MESSAGES, NOVA, Clients, make, options, speaking
 from tests.servers import Answer, Seen, Server, json_answer
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(make("sync", "http://127.0.0.1:9").runtime, "converse"),
+    reason="Converse begins with botocore 1.34.116; what there was before is in the seam table",
+)
+
 Start = Callable[..., Instrumentation]
 PROMPTED = {"inputText": "Tell me the SECRET."}
 TITAN = "amazon.titan-text-express-v1"

@@ -123,6 +123,8 @@ def test_closed(
     routed: Start,
     highflame_spans: CapturedSpans,
 ) -> None:
+    if not kit.closing:
+        pytest.skip("this version of the SDK does not close what lies under its streams")
     start(kit, gateway, routed)
     if kind == "sync":
         client = kit.make("sync", provider.url)

@@ -64,7 +64,7 @@ def test_uninstrumenting_nothing_does_nothing() -> None:
         ({"gateway": "litellm"}, "unknown: use one of highflame"),
         ({"gateway": 7}, "cannot be used"),
         ({"gateway": print}, r"neither a name nor a highflame_middleware\.Gateway"),
-        ({"guard": "shield"}, "not part of this version: use one of embedded"),
+        ({"guard": "shield"}, "guard=.shield. needs a key"),
         ({"guard": 7}, "cannot be used: give one of embedded"),
         ({"mode": "watch"}, "unknown: use one of enforce, monitor, alert, modify"),
         ({"deadline": 0}, "give seconds above 0"),

@@ -60,7 +60,8 @@ class Kit:
 
     ``retrying`` are the options of a client that would try again.
     ``finish`` and ``afinish`` read what a call returned to its end, where the
-    SDK's streams need more than being iterated over.
+    SDK's streams need more than being iterated over. ``closing`` says that
+    the installed version closes what lies under a stream that is closed.
     """
 
     sdk: str
@@ -70,6 +71,7 @@ class Kit:
     retrying: Mapping[str, Any] = field(default_factory=dict)
     finish: Callable[[Any], Any] = field(default=lambda value: finish(value))
     afinish: Callable[[Any], Any] = field(default=lambda value: afinish(value))
+    closing: bool = True
 
     def possible(self, case: Case) -> bool:
         """Whether the installed version has this way of calling."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 from urllib.parse import urlsplit
 
 import cohere
+from cohere import base_client
 from cohere.environment import ClientEnvironment
+
+try:
+    from cohere.v2 import client as v2_client
+except ImportError:  # the first versions of 5
+    v2_client = base_client
 
 from tests.instrumentation.kits import PROMPT, Case, Kit
 from tests.instrumentation.kits.cohere_server import speaking
@@ -65,4 +72,7 @@ CASES: dict[str, Case] = {
     "summarize": Case(lambda c: c.summarize(text=PROMPT), lambda r: r.summary, "summarize"),
 }
 
-KIT = Kit(sdk="cohere", make=make, cases=CASES, speaking=speaking)
+# Where everything that goes wrong with an event is swallowed, so is the closing of the generator that reads them.
+_CLOSING = all(" except:" not in inspect.getsource(module) for module in (base_client, v2_client))
+
+KIT = Kit(sdk="cohere", make=make, cases=CASES, speaking=speaking, closing=_CLOSING)

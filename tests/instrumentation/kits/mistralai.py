@@ -167,6 +167,14 @@ def _retrying() -> dict[str, Any]:
     return {"retry_config": RetryConfig("backoff", BackoffStrategy(1, 2, 1.0, 1000), True)}
 
 
+def _closes() -> bool:
+    try:
+        from mistralai.utils import eventstreaming
+    except ImportError:  # since the second major version
+        return True
+    return hasattr(eventstreaming, "EventStream")
+
+
 KIT = Kit(
     sdk="mistralai",
     make=make,
@@ -175,4 +183,6 @@ KIT = Kit(
     retrying=_retrying(),
     finish=finish,
     afinish=afinish,
+    # In its first versions a stream is a bare generator, which leaves the response to the collector.
+    closing=_closes(),
 )
