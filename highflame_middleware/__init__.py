@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         InvalidRequestError,
         InvalidResponseError,
         MissingExtraError,
+        QuotaError,
         RateLimitError,
         RevokedError,
         TokenError,
@@ -49,11 +50,13 @@ if TYPE_CHECKING:
         UpstreamTimeoutError,
     )
     from .gateway import Gateway
+    from .guard.escalating import EscalatingGuard
     from .guard.protocol import Guard, Progress, Window
     from .guard.verdict import DecisionEvent
     from .instrumentation import Instrumentation, instrument, uninstrument
     from .shield.client import Highflame
     from .shield_server import ShieldApp
+    from .spotlighting import spotlight
     from .types import (
         Decision,
         FileContext,
@@ -79,6 +82,7 @@ __all__ = [
     "Decision",
     "DecisionEvent",
     "EmbeddedGuard",
+    "EscalatingGuard",
     "FileContext",
     "Gateway",
     "GatewayError",
@@ -101,6 +105,7 @@ __all__ = [
     "Mode",
     "ModelContext",
     "Progress",
+    "QuotaError",
     "RateLimitError",
     "RedactionEntry",
     "RevokedError",
@@ -123,6 +128,7 @@ __all__ = [
     "context",
     "current_context",
     "instrument",
+    "spotlight",
     "uninstrument",
 ]
 
@@ -137,6 +143,7 @@ _HOMES = {
     "Decision": "types",
     "DecisionEvent": "guard.verdict",
     "EmbeddedGuard": "engine",
+    "EscalatingGuard": "guard.escalating",
     "FileContext": "types",
     "Gateway": "gateway",
     "GatewayError": "errors",
@@ -159,6 +166,7 @@ _HOMES = {
     "Mode": "types",
     "ModelContext": "types",
     "Progress": "guard.protocol",
+    "QuotaError": "errors",
     "RateLimitError": "errors",
     "RedactionEntry": "types",
     "RevokedError": "errors",
@@ -180,6 +188,7 @@ _HOMES = {
     "context": "caller",
     "current_context": "caller",
     "instrument": "instrumentation",
+    "spotlight": "spotlighting",
     "uninstrument": "instrumentation",
 }
 

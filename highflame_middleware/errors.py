@@ -20,6 +20,7 @@ provider, the SDK or the network keep their own types::
     │   │   └── RevokedError         … or was taken back
     │   ├── InsufficientError        … its token holds, but does not reach that far
     │   └── IdentityUnavailableError … whoever could tell cannot be reached
+    ├── QuotaError               a caller has called more often than it may
     ├── UnreadableError          a body could not be read, so it could not be guarded
     ├── UnprovenError            an SDK's calls could not be shown to be caught on its installed version
     └── GatewayError             the gateway cannot carry this call
@@ -51,6 +52,7 @@ __all__ = [
     "InvalidRequestError",
     "InvalidResponseError",
     "MissingExtraError",
+    "QuotaError",
     "RateLimitError",
     "RevokedError",
     "TokenError",
@@ -232,6 +234,16 @@ class IdentityUnavailableError(IdentityError):
         retry_after: float = 1.0,
     ) -> None:
         super().__init__(message, code=code)
+        self.retry_after = retry_after
+
+
+class QuotaError(HighflameError):
+    """A caller has called more often than it may; ``retry_after`` is how many seconds it has to wait."""
+
+    def __init__(
+        self, message: str = "called more often than is allowed: wait", *, retry_after: float = 1.0
+    ) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
 
 

@@ -72,11 +72,11 @@ def _asked(request: GuardRequest) -> GuardRequest | None:
 def _reported(request: GuardRequest, verdict: GuardResponse) -> GuardResponse:
     """The verdict as the failure policy and the record want it.
 
-    Told only to report, Shield says allow, and beside it what it would have said: that is for the record.
+    Told not to stop anything, Shield says allow, and beside it what it would have said: that is for the record.
     Told to redact, it lets pass in any case, with what is left of the text.
     """
-    if not request.mode.edits and verdict.actual_decision is not None:
-        return replace(verdict, decision=verdict.actual_decision)
+    if not request.mode.blocks and (actual := verdict.actual_decision) is not None and actual is not Decision.ALLOW:
+        return replace(verdict, decision=actual)
     if request.mode is Mode.MODIFY and verdict.decision is Decision.ALLOW and verdict.redacted_content is not None:
         return replace(verdict, decision=Decision.MODIFY)
     return verdict
