@@ -14,12 +14,15 @@ from typing import Any
 
 from .errors import ConfigError
 
-__all__ = ["CallContext", "bypass", "context", "current_context"]
+__all__ = ["CallContext", "bypass", "context", "current_context", "enter_context", "leave_context"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallContext:
-    """Who a call is made for. ``route`` overrides the configured one; ``metadata`` goes to the guard."""
+    """Who a call is made for. ``route`` overrides the configured one; ``metadata`` goes to the guard.
+
+    ``identity`` is what a verified token says (`highflame_middleware.identity.Identity`), where one was.
+    """
 
     user: str | None = None
     role: str | None = None
@@ -30,12 +33,51 @@ class CallContext:
     request_id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     bypass: str | None = None
+    identity: Any = field(default=None, repr=False)
 
 
-_NOBODY = CallContext()
-_CURRENT: ContextVar[CallContext] = ContextVar("highflame_context", default=_NOBODY)
-# The contexts around the current one, outermost first.
-_AROUND: ContextVar[tuple[CallContext, ...]] = ContextVar("highflame_context_around", default=())
+class _Node:
+    """One block's context: what it adds to those around it, put together when somebody asks."""
+
+    __slots__ = ("_changes", "_found", "outer")
+
+    def __init__(self, outer: _Node | None, changes: dict[str, Any]) -> None:
+        self.outer, self._changes = outer, changes
+        self._found: CallContext | None = None
+
+    def context(self) -> CallContext:
+        if self._found is None:
+            changes = self._changes
+            if self.outer is None or self.outer is _NOWHERE:
+                # A copy of what was given: it is the caller's to change.
+                metadata = {"metadata": dict(changes["metadata"])} if "metadata" in changes else {}
+                self._found = CallContext(**{**changes, **metadata})
+            else:
+                around = self.outer.context()
+                if "metadata" in changes:
+                    changes = {**changes, "metadata": {**around.metadata, **changes["metadata"]}}
+                self._found = replace(around, **changes)
+        return self._found
+
+
+_NOWHERE = _Node(None, {})
+_CURRENT: ContextVar[_Node] = ContextVar("highflame_context", default=_NOWHERE)
+
+
+def enter_context(fields: dict[str, Any]) -> None:
+    """Begin a context as `context` does, for a door: with fields that it has made or checked itself.
+
+    A verified ``identity`` may be among them. It costs next to nothing until somebody asks for it.
+    """
+    _CURRENT.set(_Node(_CURRENT.get(), fields))
+
+
+def leave_context() -> None:
+    """End the innermost context."""
+    # Not by token: some frameworks leave a block in another copy of the context than it was entered in.
+    outer = _CURRENT.get().outer
+    if outer is not None:
+        _CURRENT.set(outer)
 
 
 def current_context() -> CallContext:
@@ -47,7 +89,7 @@ def current_context() -> CallContext:
     >>> current_context().user is None
     True
     """
-    return _CURRENT.get()
+    return _CURRENT.get().context()
 
 
 class _Scope:
@@ -62,22 +104,13 @@ class _Scope:
         self._changes = changes
 
     def __enter__(self) -> CallContext:
-        outer = _CURRENT.get()
-        changes = dict(self._changes)
-        if "metadata" in changes:
-            changes["metadata"] = {**outer.metadata, **changes["metadata"]}
-        inner = replace(outer, **changes)
-        _AROUND.set((*_AROUND.get(), outer))
-        _CURRENT.set(inner)
-        return inner
+        enter_context(self._changes)
+        return _CURRENT.get().context()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Not by token: some frameworks leave a block in another copy of the context than it was entered in.
-        if around := _AROUND.get():
-            _AROUND.set(around[:-1])
-            _CURRENT.set(around[-1])
+        leave_context()
 
     async def __aenter__(self) -> CallContext:
         return self.__enter__()

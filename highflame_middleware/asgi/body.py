@@ -8,9 +8,9 @@ from typing import Any
 
 from ..asgi_types import Message, Receive
 
-__all__ = ["Body", "looks_like_json", "read_body", "replay"]
+__all__ = ["Body", "looks_like_json", "read_body", "replay", "resized"]
 
-# What may stand before a JSON object: byte order marks, space, and the zeros of UTF-16 and UTF-32.
+# What may stand before JSON: byte order marks, space, and the zeros of UTF-16 and UTF-32.
 _BEFORE = b"\xef\xbb\xbf\xfe\xff \t\r\n\0"
 
 
@@ -26,7 +26,7 @@ class Body:
 async def read_body(receive: Receive, limit: int, *, only_json: bool = False) -> Body:
     """Read a whole body, but no more than ``limit`` bytes of it, and not beyond the caller's leaving.
 
-    With ``only_json`` no further than it takes to see that it is no JSON object.
+    With ``only_json`` no further than it takes to see that it is no JSON object or array.
     What has been read is kept in one piece, however small the pieces were that it came in.
     """
     content = bytearray()
@@ -44,9 +44,9 @@ async def read_body(receive: Receive, limit: int, *, only_json: bool = False) ->
 
 
 def looks_like_json(content: bytes | bytearray) -> bool:
-    """Whether this may be the beginning of a JSON object; an empty one may be anything yet."""
+    """Whether this may be the beginning of a JSON object or array; an empty one may be anything yet."""
     begun = content[:64].lstrip(_BEFORE)
-    return not begun or begun.startswith(b"{")
+    return not begun or begun.startswith((b"{", b"["))
 
 
 def replay(messages: Iterable[Message], receive: Receive) -> Receive:
@@ -59,6 +59,14 @@ def replay(messages: Iterable[Message], receive: Receive) -> Receive:
         return await receive()
 
     return replayed
+
+
+def resized(scope: Any, length: int | None) -> Any:
+    """The scope of a request whose body has another length now; None where that is not known yet."""
+    framing = (b"content-length", b"transfer-encoding")
+    headers = [(name, value) for name, value in scope["headers"] if name.lower() not in framing]
+    framed = (b"transfer-encoding", b"chunked") if length is None else (b"content-length", str(length).encode())
+    return {**scope, "headers": [*headers, framed]}
 
 
 def _message(content: bytes | bytearray, *, more: bool) -> tuple[Message, ...]:

@@ -1,18 +1,25 @@
-"""Who a request comes from: what its headers say, believed only from peers that are trusted to say it."""
+"""Who a request comes from: by headers, believed only from trusted peers, or by the application's own word."""
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
+import os
 import re
-import uuid
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias, cast
 
+from ..caller import CallContext
 from ..errors import ConfigError
 
-__all__ = ["Peers", "read_identity", "request_id_of"]
+__all__ = ["Identify", "Peers", "fields_of", "head_of", "identified", "read_identity", "request_id_of"]
+
+Identify: TypeAlias = "Callable[[Any], Mapping[str, Any] | CallContext | Awaitable[Any] | None]"
+
+# What an application may say of a caller; a bypass and a verified identity are not for it to claim.
+_FIELDS = frozenset(item.name for item in fields(CallContext)) - {"bypass", "identity"}
 
 # A context's field, by the header names that both families of gateways know it under.
 _IDENTITY: Mapping[str, str] = MappingProxyType(
@@ -60,6 +67,9 @@ class Peers:
                 raise ConfigError(f"trusted_peers: {item!r} is no IP address, network or '*': {error}") from None
         return cls(tuple(networks), "*" in given)
 
+    def __bool__(self) -> bool:
+        return self.everybody or bool(self.networks)
+
     def trust(self, host: str | None) -> bool:
         """Whether a peer is trusted; one without an address, on a Unix socket say, only where everybody is."""
         if self.everybody:
@@ -85,9 +95,45 @@ def read_identity(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, Any]:
     return found
 
 
-def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+def head_of(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """A request's headers by their names in lower case, scanned once; of one that stands twice the first counts."""
+    return {name.lower(): value for name, value in reversed(list(headers))}
+
+
+def request_id_of(head: Mapping[bytes, bytes]) -> str:
     """The request's id: the caller's where it is well-formed, else a new one."""
-    for name, value in headers:
-        if name.lower() == b"x-request-id" and _REQUEST_ID.fullmatch(given := value.decode("latin-1")):
-            return given
-    return uuid.uuid4().hex
+    given = head.get(b"x-request-id")
+    if given is not None and _REQUEST_ID.fullmatch(found := given.decode("latin-1")):
+        return found
+    return os.urandom(16).hex()
+
+
+async def identified(identify: Identify, scope: Any) -> dict[str, Any]:
+    """What the application says of a caller: fields of a context. What it raises is its own."""
+    found: Any = identify(scope)
+    if inspect.isawaitable(found):
+        found = await found
+    return fields_of(found)
+
+
+def fields_of(found: Any) -> dict[str, Any]:
+    """The fields of a context that were given, as a mapping or as a context.
+
+    >>> fields_of({"user": "ada", "role": None}), fields_of(CallContext(session="s1")), fields_of(None)
+    ({'user': 'ada'}, {'session': 's1'}, {})
+    """
+    if found is None:
+        return {}
+    if isinstance(found, CallContext):
+        found = {name: getattr(found, name) for name in _FIELDS}
+        found = {name: value for name, value in found.items() if value is not None and value != {}}
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"identify returned {type(found).__name__}: give a mapping, a CallContext or None")
+    for name, value in found.items():
+        if name not in _FIELDS:
+            raise ConfigError(f"identify returned {name!r}: a context has {', '.join(sorted(_FIELDS))}")
+        if value is not None and not isinstance(value, Mapping if name == "metadata" else str):
+            raise ConfigError(f"identify returned {type(value).__name__} as {name!r}")
+        if name == "request_id" and isinstance(value, str) and not _VALUE.fullmatch(value):
+            raise ConfigError("identify returned a 'request_id' that no header can carry")
+    return {name: value for name, value in cast("Mapping[str, Any]", found).items() if value is not None}

@@ -1,47 +1,97 @@
-"""The application's reply on its way out: held until the screen lets it go, or answered in its place."""
+"""The application's reply on its way out: held until its screen lets it go, or answered in its place.
+
+``http.response.start``, and whatever the application sends before its body, wait for the first bytes that may be
+passed on, so that a stopped reply can still become another answer. What says nothing about a body (early hints,
+debug) passes in its place.
+"""
 
 from __future__ import annotations
 
-import json
-import logging
-from dataclasses import replace
-from typing import Any
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from ..asgi_types import Message, Send
-from ..codecs import codec_for_reply, load_codec
-from ..codecs.openai import fail
-from ..codecs.parts import Codec, EventRead, Reader, ReplyRead, Summary
-from ..codecs.sse import write_event
+from ..codecs import framing_for, load_codec
+from ..codecs.framing import Framing
+from ..codecs.parts import Text
 from ..denial import deny
 from ..drivers import aperform
-from ..errors import HighflameError, UnreadableError
+from ..errors import GuardError, HighflameError, UnreadableError
 from ..exchange import Exchange
-from ..flow import Flow, arun
-from ..screens import JsonScreen, Screen, screen_for
+from ..flow import Flow, Op, arun
+from ..screens import Screen, refusal_of
+from ..types import Stage
+from .screening import Notices, is_guarded, kind_of, screen_of
+from .selectors import Selection
 
-__all__ = ["Responder"]
+__all__ = ["Answer", "Responder"]
 
-_log = logging.getLogger("highflame_middleware.asgi")
+_Header: TypeAlias = tuple[bytes, bytes]
 
-# Of an application's other JSON replies only those are looked into that come in one piece of a moderate size.
-_SNIFFED = 1024 * 1024
+# What a header says of the body's bytes: true only as long as these stay as they came.
+_DIGESTS = frozenset(
+    {b"etag", b"content-md5", b"digest", b"content-digest", b"repr-digest", b"signature", b"signature-input"}
+)
+# The application's word on who may read its answer holds for an answer in its place too.
+_SHARED = (b"access-control-", b"vary", b"timing-allow-origin", b"cross-origin-resource-policy")
+# Bodies that never come through here: files that the server itself is to send.
+_UNSEEN = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+
+
+class Answer(Protocol):
+    """How an error is told through a ``send``: with a start and a body, as an application would."""
+
+    async def __call__(self, send: Send, error: HighflameError, *, status: int | None) -> None:
+        """Answer; ``status`` where it is known better than by the error."""
+        ...
 
 
 class Responder:
-    """One request's ``send``: adds the request id, and guards a JSON or event-stream reply.
+    """One request's ``send``: adds the request id, and guards the reply.
 
-    ``http.response.start`` waits for the first bytes that may be passed on, so
-    that a stopped reply can still become another answer.
+    ``selection`` names the texts of the application's own JSON, ``notices``
+    remembers which warnings have been given. ``answer`` tells an error in the
+    application's place, ``perform`` asks the guard. ``raises`` says that the
+    application has been promised an OSError once nobody reads on.
     """
 
-    def __init__(self, send: Send, exchange: Exchange | None, request_id: str, *, raises: bool) -> None:
+    def __init__(
+        self,
+        send: Send,
+        exchange: Exchange | None,
+        request_id: str,
+        *,
+        raises: bool,
+        selection: Selection | None = None,
+        notices: Notices | None = None,
+        answer: Answer | None = None,
+        perform: Callable[[Op[Any]], Awaitable[Any]] = aperform,
+    ) -> None:
         self._send, self._exchange, self._raises = send, exchange, raises
+        self._selection, self._notices = selection, notices
+        self._answer, self._perform = answer or _answer, perform
         self._request_id = request_id.encode("latin-1")
-        self._start: Message | None = None
+        self._held: list[Message] = []
         self._screen: Screen | None = None
+        self._changes = False
+        self._framing: Framing | None = None
+        self._trailers = False
+        self._sums: tuple[Any, Any] | None = None
         self.started = False
         self.stopped = False
-        self.streaming = False
+        # Whether the last message of the reply has been given, so that nothing is left to be cut short.
+        self.finished = False
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the reply that has begun can still be told why it ends: it is a stream of events."""
+        return self._framing is not None and not self.finished
+
+    def take_over(self, start: Message, last: Message) -> None:
+        """Go on with a reply that has gone out unseen: with its start, and the last of its messages so far."""
+        self._note(start)
+        self._note(last)
 
     async def send(self, message: Message) -> None:
         """Take one message of the application's reply."""
@@ -55,128 +105,150 @@ class Responder:
             await self._begin(message)
         elif kind == "http.response.body" and self._screen is not None:
             await self._continue(self._screen, message)
+        elif kind in _UNSEEN and self._screen is not None:
+            await self._send_unseen(message)
+        elif kind == "http.response.trailers" and self._changes:
+            await self._pass_on({**message, "headers": _undigested(_pairs(message))})
+        elif self._held:
+            self._held.append(message)
         else:
-            await self._flush()
             await self._pass_on(message)
 
     async def deny(self, error: Any, *, status: int | None = None) -> None:
-        """Answer in the application's place, or say no in the middle of its event stream."""
+        """Answer in the application's place, or say no in the middle of its stream of events."""
         if self.streaming:
-            self.stopped = True
-            refusal = write_event(*fail(str(error), "highflame_blocked"))
-            await self._pass_on({"type": "http.response.body", "body": refusal, "more_body": False})
+            codec = self._exchange.call.codec if self._exchange is not None else None
+            await self._end(refusal_of(codec or load_codec("openai-chat"), self._framing, error))
             return
-        denial = deny(error, status=status)
+        declared = self._held[0]["headers"] if self._held else ()
+        shared = [item for item in declared if item[0].lower().startswith(_SHARED)]
+        self._held = []
         self.stopped = True
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in denial.headers]
-        headers.append((b"x-request-id", self._request_id))
-        await self._pass_on({"type": "http.response.start", "status": denial.status, "headers": headers})
-        await self._pass_on({"type": "http.response.body", "body": denial.body, "more_body": False})
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*self._identified(message), *shared]}
+            await self._pass_on(message)
+
+        await self._answer(send, error, status=status)
 
     async def _begin(self, message: Message) -> None:
-        headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
-        if not any(name.lower() == b"x-request-id" for name, _ in headers):
-            headers.append((b"x-request-id", self._request_id))
+        headers = self._identified(message)
         message = {**message, "headers": headers}
-        self._screen = self._screen_for(message["status"], headers)
+        exchange = self._exchange
+        if exchange is not None and exchange.policy.guard is not None:
+            found = {name.lower(): value for name, value in headers}
+            self._screen = screen_of(
+                exchange, message["status"], found, selection=self._selection, notices=self._notices
+            )
         if self._screen is None:
             await self._pass_on(message)
-        else:
-            self._start = message
+            return
+        self._held = [message]
+        # Where nothing is held back nothing is changed, and what is said of the body stays true.
+        self._changes = exchange is not None and exchange.policy.holds
+        if self._changes and not _DIGESTS.isdisjoint(found):
+            self._sums = (hashlib.sha256(), hashlib.sha256())
 
-    def _screen_for(self, status: int, headers: list[tuple[bytes, bytes]]) -> Screen | None:
-        exchange = self._exchange
-        if exchange is None or exchange.policy.guard is None:
-            return None
-        found = {name.lower(): value.decode("latin-1") for name, value in headers}
-        kind = found.get(b"content-type", "").partition(";")[0].strip().lower()
-        if kind not in ("application/json", "text/event-stream"):
-            return None
-        if exchange.call.method == "HEAD":
-            return None
-        if found.get(b"content-encoding", "identity").lower() != "identity":
-            _log.warning("a compressed reply passes unguarded: put the compressing middleware outside this one")
-            return None
-        if exchange.call.codec is None and kind == "application/json":
-            length = found.get(b"content-length", "")
-            if not length.isdecimal() or int(length) > _SNIFFED:
-                return None
-        screen = screen_for(exchange, status=status, content_type=kind, codec=_reply_codec(exchange.call.codec))
-        return _Sniffing(screen) if exchange.call.codec is None and isinstance(screen, JsonScreen) else screen
+    def _identified(self, message: Message) -> list[_Header]:
+        headers = _pairs(message)
+        if not any(name.lower() == b"x-request-id" for name, _ in headers):
+            headers.append((b"x-request-id", self._request_id))
+        return headers
 
     async def _continue(self, screen: Screen, message: Message) -> None:
         more = message.get("more_body", False)
-        out = await arun(_taken(screen, message.get("body", b""), last=not more), aperform)
+        chunk = message.get("body", b"")
+        out = await arun(_taken(screen, chunk, last=not more), self._perform)
+        if self._sums is not None:
+            self._sums[0].update(chunk)
+            self._sums[1].update(out)
         if (error := screen.stopped) is None:
             if out or not more:
                 await self._pass(out, more=more)
             return
-        if self._start is not None and not out:
+        if self._held and not out:
             await self.deny(error, status=502 if isinstance(error, UnreadableError) else None)
             return
-        self.stopped = True
-        await self._pass(out + screen.refusal(error), more=False)
+        await self._end(out + screen.refusal(error))
+
+    async def _send_unseen(self, message: Message) -> None:
+        """The server is to send a file that nobody has seen: this was not offered where the reply counts."""
+        exchange = self._exchange
+        assert exchange is not None
+        self._screen = None
+        if exchange.policy.strict and is_guarded(exchange, self._selection):
+            why = f"The reply to {exchange.call.path} is a file that the server sends by itself: it was not guarded"
+            exchange.note(Text((), "", Stage.RESPONSE, "assistant"), GuardError(why), enforced=True)
+            await (self._end(b"") if self.started else self.deny(UnreadableError(why), status=502))
+            return
+        await self._flush()
+        await self._pass_on(message)
 
     async def _pass(self, out: bytes, *, more: bool) -> None:
-        if self._start is not None:
+        if self._held and self._changes:
+            start = self._held[0]
             # The length may have changed; where all is there it is counted, else the server frames the stream.
-            declared = self._start["headers"]
+            declared: Sequence[_Header] = start["headers"]
             headers = [(name, value) for name, value in declared if name.lower() != b"content-length"]
             if not more and len(headers) < len(declared):
                 headers.append((b"content-length", str(len(out)).encode()))
-            self._start = {**self._start, "headers": headers}
+            if self._sums is not None and (more or self._sums[0].digest() != self._sums[1].digest()):
+                headers = _undigested(headers)
+            self._held[0] = {**start, "headers": headers}
         await self._flush()
         await self._pass_on({"type": "http.response.body", "body": out, "more_body": more})
 
+    async def _end(self, last: bytes) -> None:
+        """These are the last bytes, whatever the application still has to say."""
+        self.stopped = True
+        await self._pass(last, more=False)
+        if self._trailers:
+            await self._send({"type": "http.response.trailers", "headers": [], "more_trailers": False})
+
     async def _flush(self) -> None:
-        if self._start is not None:
-            start, self._start = self._start, None
-            await self._pass_on(start)
+        held, self._held = self._held, []
+        for message in held:
+            await self._pass_on(message)
 
     async def _pass_on(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.started = True
-            self.streaming = _is_event_stream(message["headers"])
-        elif message["type"] == "http.response.body" and not message.get("more_body", False):
-            self.streaming = False
+        self._note(message)
         await self._send(message)
 
-
-class _Sniffing:
-    """Looks at JSON that need not come from a model at all: what cannot be read passes as it came."""
-
-    def __init__(self, screen: JsonScreen) -> None:
-        self.stopped: HighflameError | None = None
-        self._screen = screen
-        self._body = bytearray()
-
-    def feed(self, chunk: bytes) -> Flow[bytes]:
-        yield from ()
-        self._body += chunk
-        return b""
-
-    def finish(self) -> Flow[bytes]:
-        raw = bytes(self._body)
-        try:
-            body = json.loads(raw)
-        except (ValueError, RecursionError):
-            return raw
-        if codec_for_reply(body) is None:
-            return raw
-        out = yield from self._screen.feed(raw)
-        out += yield from self._screen.finish()
-        self.stopped = self._screen.stopped
-        return out
-
-    def refusal(self, error: HighflameError) -> bytes:
-        return self._screen.refusal(error)
+    def _note(self, message: Message) -> None:
+        """How far the reply has come with a message that goes out."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            self.started = True
+            self._trailers = bool(message.get("trailers", False))
+            self._framing = _open_framing(message["headers"])
+        elif kind == "http.response.body":
+            self.finished = not message.get("more_body", False)
+        elif kind == "http.response.pathsend":
+            self.finished = True
 
 
-def _is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether an event can still be put in once the reply has begun."""
+async def _answer(send: Send, error: HighflameError, *, status: int | None) -> None:
+    denial = deny(error, status=status)
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in denial.headers]
+    await send({"type": "http.response.start", "status": denial.status, "headers": headers})
+    await send({"type": "http.response.body", "body": denial.body, "more_body": False})
+
+
+def _pairs(message: Message) -> list[_Header]:
+    return [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
+
+
+def _undigested(headers: Iterable[_Header]) -> list[_Header]:
+    return [(name, value) for name, value in headers if name.lower() not in _DIGESTS]
+
+
+def _open_framing(headers: Iterable[_Header]) -> Framing | None:
+    """How an event can still be put in once a reply has begun, if it can."""
     found = {name.lower(): value for name, value in headers}
-    kind = found.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    return kind == b"text/event-stream" and b"content-encoding" not in found and b"content-length" not in found
+    if b"content-encoding" in found or b"content-length" in found:
+        return None
+    return framing_for(kind_of(found.get(b"content-type", b"").decode("latin-1")))
 
 
 def _taken(screen: Screen, chunk: bytes, *, last: bool) -> Flow[bytes]:
@@ -186,32 +258,3 @@ def _taken(screen: Screen, chunk: bytes, *, last: bool) -> Flow[bytes]:
     if last and screen.stopped is None:
         out += yield from screen.finish()
     return out
-
-
-def _reply_codec(called: Codec | None) -> Codec:
-    """How an application's reply is read: as what it says it is, else, if a model was called, every string."""
-    base = called if called is not None else load_codec("openai-chat")
-    fallback = load_codec("any-json") if called is not None else None
-
-    def read_reply(body: Any) -> ReplyRead:
-        codec = codec_for_reply(body) or fallback
-        return codec.read_reply(body) if codec is not None else ReplyRead((), Summary())
-
-    return replace(base, read_reply=read_reply, open_stream=lambda: _Sniffer(fallback))
-
-
-class _Sniffer:
-    """Reads each event in the format that it says it is in."""
-
-    def __init__(self, fallback: Codec | None) -> None:
-        self._fallback = fallback
-        self._readers: dict[str, Reader] = {}
-
-    def read(self, data: Any, event: str | None) -> EventRead:
-        codec = codec_for_reply(data) or self._fallback
-        if codec is None:
-            return EventRead()
-        reader = self._readers.get(codec.name)
-        if reader is None:
-            reader = self._readers[codec.name] = codec.open_stream()
-        return reader.read(data, event)

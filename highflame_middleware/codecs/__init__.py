@@ -126,6 +126,10 @@ _FRAMINGS: Mapping[str, str] = {
     "application/x-ndjson": "lines",
     "application/stream+json": "lines",
     "application/x-jsonl": "lines",
+    "application/jsonl": "lines",
+    "application/jsonlines": "lines",
+    "application/ndjson": "lines",
+    "application/json-seq": "json_seq",
     "application/vnd.amazon.eventstream": "aws_events",
 }
 _OBJECTS: Mapping[str, str] = {

@@ -9,6 +9,7 @@ from ..types import Stage
 from .parts import Path, Text, leaves
 
 __all__ = [
+    "IDENTITIES",
     "OPAQUE",
     "error_body",
     "fail",
@@ -58,7 +59,7 @@ OPAQUE = frozenset(
     }
 )
 # The same for a body whose shape is not known, where hardly any key is beyond doubt.
-_IDENTITIES = frozenset({"id", "model", "object", "role", "type"})
+IDENTITIES = frozenset({"id", "model", "object", "role", "type"})
 
 
 def string(value: Any) -> str | None:
@@ -105,7 +106,7 @@ def text_of(value: Any, path: Path, stage: Stage, role: str) -> Iterator[Text]:
 
 def read_unknown(value: Any) -> Iterator[Text]:
     """Every text of a reply, or of a stream's event, that is not in its API's shape."""
-    for place, found in leaves(value, (), _IDENTITIES):
+    for place, found in leaves(value, (), IDENTITIES):
         if found:
             yield Text(place, found, Stage.RESPONSE, "assistant")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..caller import current_context
+from ..caller import CallContext, current_context
 from ..codecs.parts import Text
 from ..errors import ConfigError, GuardError
 from ..exchange import Call, Evaluate, Exchange, Policy
@@ -40,8 +40,8 @@ class Guarding(Exchange):
 
     __slots__ = ("_kind",)
 
-    def __init__(self, kind: Kind, policy: Policy, name: str) -> None:
-        caller = current_context()
+    def __init__(self, kind: Kind, policy: Policy, name: str, *, caller: CallContext | None = None) -> None:
+        caller = caller or current_context()
         session = kind.session() if callable(kind.session) else kind.session
         if session is not None:
             if not isinstance(session, str):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from highflame_middleware import CallContext, ConfigError, HighflameMiddleware, current_context
-from highflame_middleware.asgi.caller import Peers, read_identity, request_id_of
+from highflame_middleware.asgi.caller import Peers, head_of, read_identity, request_id_of
 from tests.gateway_kit import ask
 
 NETWORKS = ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"]
@@ -106,14 +106,14 @@ def test_what_identity_headers_say(headers: list[tuple[str, str]], found: dict[s
     ["abcdefgh", "0af7651916cd43dd8448eb211c80319c", "req-2024.01:02_x/y+z=", "A" * 128],
 )
 def test_a_well_formed_request_id_is_kept(given: str) -> None:
-    assert request_id_of(headers_of(("X-Request-Id", given))) == given
+    assert request_id_of(head_of(headers_of(("X-Request-Id", given)))) == given
 
 
 @pytest.mark.parametrize(
     "given", ["", "short", "A" * 129, "has a space", "line\r\nend", "<script>", "naïve-value", None]
 )
 def test_any_other_is_made(given: str | None) -> None:
-    headers = headers_of(("x-request-id", given)) if given is not None else []
+    headers = head_of(headers_of(("x-request-id", given))) if given is not None else {}
     made = request_id_of(headers)
     assert len(made) == 32
     assert made != request_id_of(headers), "a new one for each request"

@@ -148,7 +148,8 @@ def test_a_denied_reply_is_a_denial_and_no_200(kind: str, call: Any) -> None:
     sent = reply(app, call, guard=DENY)
     assert (sent.status, sent.json["error"]["code"]) == (403, "blocked_deny")
     assert sent.header("x-highflame-policy-decision") == ["deny"]
-    assert sent.header("content-type") == ["application/json"]
+    # A caller who spoke OpenAI's language is answered in it, any other in RFC 9457's.
+    assert sent.header("content-type") == ["application/json" if call is not None else "application/problem+json"]
     assert sent.header("x-request-id")
     assert b"SECRET" not in sent.body
     assert sent.complete
@@ -235,8 +236,8 @@ def test_the_first_chunk_leaves_before_the_last_is_made(mode: str, backend: str)
 
 # Replies that are nobody's to look into.
 UNTOUCHED: dict[str, tuple[App, Any]] = {
-    "text": (App([b"The SECRET"], "text/plain"), CALL),
-    "HTML": (App([b"<p>SECRET"], "text/html; charset=utf-8"), CALL),
+    "text": (App([b"The SECRET"], "text/plain"), None),
+    "HTML": (App([b"<p>SECRET"], "text/html; charset=utf-8"), None),
     "binary": (App([b"\x00SECRET\xff"], "application/octet-stream"), CALL),
     "problem": (App([b'{"title": "SECRET"}'], "application/problem+json"), None),
     "error": (App([body_of(ANSWER)], status=500), CALL),
@@ -397,7 +398,7 @@ def test_an_uncaught_verdict_before_anything_has_left_is_a_denial(kind: str) -> 
 
 def test_an_uncaught_verdict_in_a_reply_that_cannot_say_so_is_raised() -> None:
     with pytest.raises(BlockedError):
-        reply(App([b"some text"], "text/plain", fails=blocked()), CALL)
+        reply(App([b"\0\1"], "application/octet-stream", fails=blocked()), CALL)
 
 
 def test_other_errors_are_the_servers_to_hear_of() -> None:

@@ -151,6 +151,24 @@ def _bounded(stage: Stage) -> Any:
     return Bounded()
 
 
+class Served:
+    """What judges behind Shield's door: the embedded engine, made to give an answer, or to break."""
+
+    name = "served"
+
+    def __init__(self) -> None:
+        self.answer, self.stage = "allow", Stage.PROMPT
+
+    def evaluate(self, request: GuardRequest) -> GuardResponse:
+        about = GuardRequest.at(self.stage, "")
+        here = (request.content_type, request.action) == (about.content_type, about.action)
+        if self.answer == "raises":
+            if here and VALUE in request.content:
+                raise RuntimeError(f"broken by {VALUE}")
+            return GuardResponse(decision=Decision.ALLOW)
+        return embedded(self.answer if here else "allow", self.stage).evaluate(request)
+
+
 def arguments() -> str:
     """The arguments of the tool call, as a model writes them."""
     return json.dumps({"note": TEXT})

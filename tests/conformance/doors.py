@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import httpx
 import openai
 
-from highflame_middleware import Gateway, HighflameError, HighflameMiddleware, Settings, instrument
+from highflame_middleware import Gateway, HighflameError, HighflameMiddleware, Settings, Shield, instrument
 from highflame_middleware.gateway.messages import Request
 from highflame_middleware.gateway.scripted import play
 from highflame_middleware.testing import ScriptedProvider
@@ -213,6 +214,182 @@ def middleware_stream(case: Case, server: Server) -> Seen:
     return _middleware(case, stream=True)
 
 
+def middleware_socket(case: Case, server: Server) -> Seen:
+    """A call in a frame, and its reply in another; refused in frames, which say why."""
+    bodies: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            bodies.append(json.loads(message["text"]))
+            scene = play(scripts_for(case.stage), Request(method="POST", path="/v1/chat/completions", body=b"{}"))
+            reply = b"".join(frame for _, frame in scene.frames)
+            await send({"type": "websocket.send", "text": reply.decode()})
+
+    frames: list[Any] = []
+    given = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "text": json.dumps(body_for(case.stage))},
+        {"type": "websocket.disconnect", "code": 1000},
+    ]
+
+    async def receive() -> Any:
+        return given.pop(0)
+
+    async def send(message: Any) -> None:
+        if message["type"] == "websocket.send":
+            frames.append(json.loads(message["text"]))
+
+    app = HighflameMiddleware(application, settings=Settings(**case.options), websocket_refusal="frame")
+    scope = {"type": "websocket", "path": "/chat", "headers": [], "asgi": {"spec_version": "2.3"}}
+    asyncio.run(app(scope, receive, send))
+    if "error" in frames[-1]:
+        named = {"guard_unavailable": "error", "blocked_modify": "deny"}
+        code = frames[-1]["error"]["code"]
+        return Seen("", named.get(code, code.removeprefix("blocked_")), len(bodies))
+    message = frames[-1]["choices"][0]["message"]
+    calls = message.get("tool_calls") or [{"function": {"arguments": ""}}]
+    said = calls[0]["function"]["arguments"] if case.stage is Stage.TOOL_CALL else message["content"]
+    return Seen(sent(bodies[-1], case.stage) if case.stage in INPUT else said, None, len(bodies))
+
+
+# Bodies in no API's format: what is sent, by its type, and how the text is found in it again.
+def _plain(content: bytes) -> str:
+    return content.decode()
+
+
+def _selected(content: bytes) -> str:
+    return str(json.loads(content)["ask"]["for"])
+
+
+def _form(content: bytes) -> str:
+    return dict(parse_qsl(content.decode()))["prompt"]
+
+
+def _multipart(content: bytes) -> str:
+    return content.partition(b"\r\n\r\n")[2].partition(b"\r\n--b--")[0].decode()
+
+
+def _bare(kind: str, write: Callable[[str], bytes], read: Callable[[bytes], str]) -> Callable[[Case, Server], Seen]:
+    """A door for one text and a reply that is nothing but text, too."""
+
+    def door(case: Case, server: Server) -> Seen:
+        arrived: list[bytes] = []
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            arrived.append((await receive())["body"])
+            headers = [(b"content-type", kind.encode() if kind == "text/plain" else b"application/json")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            reply = TEXT if case.stage is Stage.RESPONSE else "Done."
+            body = reply if kind == "text/plain" else json.dumps({"answer": [reply]})
+            await send({"type": "http.response.body", "body": body.encode()})
+
+        async def main() -> httpx.Response:
+            app = HighflameMiddleware(
+                application, settings=Settings(**case.options), select={"/ask": ["ask.for", "prompt"]}
+            )
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(app), base_url="http://door.invalid"
+            ) as client:
+                asked = write(TEXT if case.stage is Stage.PROMPT else "Go on.")
+                return await client.post("/ask", content=asked, headers={"content-type": kind})
+
+        reply = asyncio.run(main())
+        if reply.status_code != 200:
+            return Seen("", STATUS[reply.status_code], len(arrived))
+        said = reply.text if kind == "text/plain" else reply.json()["answer"][0]
+        return Seen(read(arrived[-1]) if case.stage in INPUT else said, None, len(arrived))
+
+    return door
+
+
+_PART = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n%b\r\n--b--\r\n'
+
+# Decorated functions: a small agent, one of whose functions is guarded. A call upstream is one of the model.
+
+
+class _Agent:
+    """Asks a model, calls the tool that it names, gives it the result; one of these steps is guarded."""
+
+    def __init__(self, case: Case) -> None:
+        self.stage = case.stage
+        self.shield = Shield(settings=Settings(**case.options))
+        self.calls = 0
+        self.got: list[str] = []  # where the text was to go
+
+    @property
+    def decorator(self) -> Callable[[Any], Any]:
+        names = {Stage.PROMPT: "prompt", Stage.TOOL_CALL: "tool", Stage.TOOL_RESULT: "toolresponse"}
+        return getattr(self.shield, names.get(self.stage, "modelresponse"))  # type: ignore[no-any-return]
+
+    def act(self, note: str) -> str:
+        """The function that is guarded: the model, but for the tool."""
+        if self.stage in (Stage.PROMPT, Stage.RESPONSE):
+            self.calls += 1
+        if self.stage in (Stage.PROMPT, Stage.TOOL_CALL):
+            self.got.append(note)
+            return "Done."
+        return TEXT
+
+    def begin(self) -> None:
+        """What goes before: a tool is called because a model has said so."""
+        self.calls += self.stage is Stage.TOOL_CALL
+
+    def end(self, *said: str) -> None:
+        """What the function gave back has come: a result goes to the model."""
+        if self.stage in (Stage.TOOL_RESULT, Stage.RESPONSE):
+            self.got += said
+            self.calls += self.stage is Stage.TOOL_RESULT
+
+    def seen(self, run: Callable[[], None]) -> Seen:
+        error: HighflameError | None = None
+        self.begin()
+        try:
+            run()
+        except HighflameError as caught:
+            error = caught
+        return Seen("".join(self.got), error, self.calls)
+
+
+def decorated(case: Case, server: Server) -> Seen:
+    agent = _Agent(case)
+
+    @agent.decorator
+    def act(note: str) -> str:
+        return agent.act(note)
+
+    return agent.seen(lambda: agent.end(act(TEXT)))
+
+
+def decorated_async(case: Case, server: Server) -> Seen:
+    agent = _Agent(case)
+
+    @agent.decorator
+    async def act(note: str) -> str:
+        return agent.act(note)
+
+    async def main() -> None:
+        agent.end(await act(TEXT))
+
+    return agent.seen(lambda: asyncio.run(main()))
+
+
+def decorated_generator(case: Case, server: Server) -> Seen:
+    agent = _Agent(case)
+
+    @agent.decorator
+    async def act(note: str) -> AsyncIterator[str]:
+        said = agent.act(note)
+        for at in range(0, len(said), 7):
+            yield said[at : at + 7]
+
+    async def main() -> None:
+        agent.end(*[piece async for piece in act(TEXT)])
+
+    return agent.seen(lambda: asyncio.run(main()))
+
+
 DOORS: Mapping[str, Callable[[Case, Server], Seen]] = {
     "sdk": sdk,
     "sdk, async": sdk_async,
@@ -222,4 +399,23 @@ DOORS: Mapping[str, Callable[[Case, Server], Seen]] = {
     "gateway, stream": gateway_stream,
     "middleware": middleware,
     "middleware, stream": middleware_stream,
+    "decorator": decorated,
+    "decorator, async": decorated_async,
+    "decorator, async generator": decorated_generator,
+    "middleware, websocket": middleware_socket,
+    "middleware, text": _bare("text/plain", str.encode, _plain),
+    "middleware, selected JSON": _bare(
+        "application/json", lambda text: json.dumps({"ask": {"for": text}}).encode(), _selected
+    ),
+    "middleware, form": _bare(
+        "application/x-www-form-urlencoded", lambda text: urlencode({"prompt": text}).encode(), _form
+    ),
+    "middleware, multipart": _bare(
+        "multipart/form-data; boundary=b", lambda text: _PART % text.encode(), _multipart
+    ),
+}
+
+# What the doors that know no tools have of the stages; the others have them all.
+STAGES: Mapping[str, tuple[Stage, ...]] = {
+    f"middleware, {name}": (Stage.PROMPT, Stage.RESPONSE) for name in ("text", "selected JSON", "form", "multipart")
 }

@@ -1,4 +1,7 @@
-"""Decision by stage by mode by outage, at every door, whole and streamed: a user's guard, the embedded engine."""
+"""Decision by stage by mode by outage, at every door, whole and streamed: a user's guard, the embedded engine.
+
+The engine served as Shield is asked over the network at one door: a guard's answers are the same to all.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ from typing import Any
 
 import pytest
 
-from highflame_middleware import BlockedError, GuardError
+from highflame_middleware import BlockedError, GuardError, Highflame, ShieldApp
+from highflame_middleware.testing import serve_on_thread
 from highflame_middleware.types import Mode, Stage
-from tests.conformance.cases import EDITED, ENGINE, TABLE, TEXT, VALUE, Answering, Case, embedded
-from tests.conformance.doors import DOORS, INPUT, Seen
+from tests.conformance.cases import EDITED, ENGINE, TABLE, TEXT, VALUE, Answering, Case, Served, embedded
+from tests.conformance.doors import DOORS, INPUT, STAGES, Seen
 from tests.servers import Server, running
 
 MODES = [(mode, fail_open) for mode in Mode for fail_open in ((False, True) if mode is Mode.ENFORCE else (False,))]
 GUARDS = [("answering", answer) for answer in TABLE] + [("embedded", answer) for answer in ENGINE]
+
+AT = [pytest.param(door, stage, id=f"{door}-{stage}") for door in DOORS for stage in STAGES.get(door, tuple(Stage))]
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +38,9 @@ def late() -> Iterator[threading.Event]:
     ended.set()
 
 
-@pytest.mark.parametrize("stage", Stage, ids=str)
 @pytest.mark.parametrize(("mode", "fail_open"), MODES)
 @pytest.mark.parametrize(("kind", "answer"), GUARDS)
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(("door", "stage"), AT)
 def test_what_comes_of_it(
     door: str,
     kind: str,
@@ -51,6 +56,33 @@ def test_what_comes_of_it(
         guard = Answering(answer, stage, wait=lambda: late.wait(5) and None)
     case = Case(guard, answer, stage, mode, fail_open)
     seen = DOORS[door](case, upstream)
+    {"pass": passed, "edit": edited, "stop": stopped}[case.outcome](case, seen)
+    recorded(case)
+
+
+@pytest.fixture(scope="module")
+def shield() -> Iterator[tuple[Served, str]]:
+    served = Served()
+    with serve_on_thread(ShieldApp(guard=served, keys=["zid_sk_mine"])) as url:
+        yield served, url
+
+
+@pytest.mark.parametrize("stage", Stage, ids=str)
+@pytest.mark.parametrize(("mode", "fail_open"), MODES)
+@pytest.mark.parametrize("answer", ENGINE)
+def test_what_comes_of_it_where_shield_is_asked(
+    answer: str,
+    mode: Mode,
+    fail_open: bool,
+    stage: Stage,
+    upstream: Server,
+    shield: tuple[Served, str],
+) -> None:
+    served, url = shield
+    served.answer, served.stage = answer, stage
+    with Highflame("zid_sk_mine", base_url=url, token_url=f"{url}/oauth2/token", max_retries=0) as client:
+        case = Case(client.as_guard(), answer, stage, mode, fail_open)
+        seen = DOORS["sdk"](case, upstream)
     {"pass": passed, "edit": edited, "stop": stopped}[case.outcome](case, seen)
     recorded(case)
 

@@ -95,7 +95,7 @@ def action_of(tool: str, arguments: str, session: str = "s-1") -> Action:
 @pytest.mark.parametrize(
     ("tool", "arguments", "kinds"),
     [
-        ("read_file", '{"path": "/home/me/.ssh/id_rsa"}', {"reads", "reads_secret"}),
+        ("read_file", '{"path": "/srv/me/.ssh/id_rsa"}', {"reads", "reads_secret"}),
         ("read_file", '{"path": "app/.env"}', {"reads", "reads_secret"}),
         ("read_file", '{"path": "app/.env.example"}', {"reads"}),
         ("send_email", '{"to": "a@b.example"}', {"sends"}),
