@@ -145,7 +145,8 @@ def test_when_to_come_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"), [('Bearer acr_values="x"', True), ("Bearer\r\nset-cookie: a", False), ("é", False), ("", False)]
+    ("given", "told"),
+    [('Bearer acr_values="x"', True), ("Bearer\r\nset-cookie: a", False), ("é", False), ("", False)],
 )
 def test_a_guards_own_challenge_is_told_where_a_header_can_carry_it(given: str, told: bool) -> None:
     response = GuardResponse(decision=Decision.STEP_UP, challenge=Challenge(www_authenticate=given))
