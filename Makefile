@@ -2,6 +2,7 @@
 # package index. What is installed stays under .envs/.
 
 PYTHON ?= python3
+FUZZ_SECONDS ?= 120
 ENVS := .envs
 DEV := $(ENVS)/dev
 DEV_BIN := $(DEV)/bin
@@ -14,7 +15,7 @@ ifdef PIP_INDEX_URL
 export UV_INDEX_URL = $(PIP_INDEX_URL)
 endif
 
-.PHONY: demo test test-all lint types layers unit wheel replay matrix frameworks bench bench-guard format clean
+.PHONY: demo test test-all lint types layers unit wheel replay matrix frameworks bench bench-adapters bench-asgi bench-guard fuzz format clean
 .PHONY: matrix-newest matrix-rotating redis
 
 demo: $(ENVS)/demo/.installed  ## show what the library does
@@ -62,10 +63,26 @@ bench: $(STAMP)  ## costs as ratios; slow, and only meaningful on a quiet machin
 	$(DEV_BIN)/python benchmarks/imports.py
 	$(DEV_BIN)/python benchmarks/calls.py
 
+bench-asgi: $(STAMP)  ## the ASGI door beside others, each goal of its costs with the figure; about three minutes
+	$(DEV_BIN)/python -m benchmarks.asgi
+
+bench-adapters: $(UV) pyproject.toml  ## what a guard costs an agent's turn, and how often it is asked
+	$(UV) venv --quiet --allow-existing --python $(ENVS)/uv/bin/python $(ENVS)/bench-crewai
+	$(UV) pip install --quiet --python $(ENVS)/bench-crewai/bin/python --editable '.[crewai,testing]'
+	$(ENVS)/bench-crewai/bin/python benchmarks/adapter_crewai.py
+	$(UV) venv --quiet --allow-existing --python $(ENVS)/uv/bin/python $(ENVS)/bench-langgraph
+	$(UV) pip install --quiet --python $(ENVS)/bench-langgraph/bin/python --editable '.[langgraph,testing]'
+	$(ENVS)/bench-langgraph/bin/python benchmarks/adapter_langgraph.py
+
 bench-guard: $(UV) pyproject.toml  ## the engine's figures, each beside its gate; needs GUARD_DATA; about ten minutes
 	$(UV) venv --quiet --allow-existing --python $(ENVS)/uv/bin/python $(ENVS)/bench
 	$(UV) pip install --quiet --python $(ENVS)/bench/bin/python --editable . --group training
 	$(ENVS)/bench/bin/python -m benchmarks.guard
+
+fuzz: $(UV) pyproject.toml  ## the tests in tests/asgi/test_fuzz.py, led by coverage; FUZZ_SECONDS in all
+	$(UV) venv --quiet --allow-existing --python $(ENVS)/uv/bin/python $(ENVS)/fuzz
+	$(UV) pip install --quiet --python $(ENVS)/fuzz/bin/python --editable . --group dev --group fuzz
+	$(ENVS)/fuzz/bin/python -m benchmarks.fuzz_asgi $(FUZZ_SECONDS)
 
 format: $(STAMP)
 	$(DEV_BIN)/ruff check --fix .

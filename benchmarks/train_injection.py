@@ -77,7 +77,7 @@ def points_of(text: str) -> int:
 def blocks_of(text: str) -> list[tuple[int, ...]]:
     """The features of a text's blocks, made by the code that the engine runs."""
     plain = Plain().read(fold(text)[0], final=True)
-    return [features for _, features in Blocks().read(plain, final=True)]
+    return [window[-1].features for _, window in Blocks().read(plain, final=True)]
 
 
 def windows_of(text: str) -> list[Counter[int]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .asgi import HighflameMiddleware
+    from .asgi import HighflameMiddleware, highflame_context
     from .caller import CallContext, bypass, context, current_context
     from .config import Settings
     from .decorators import Shield
@@ -127,6 +127,7 @@ __all__ = [
     "bypass",
     "context",
     "current_context",
+    "highflame_context",
     "instrument",
     "spotlight",
     "uninstrument",
@@ -187,6 +188,7 @@ _HOMES = {
     "bypass": "caller",
     "context": "caller",
     "current_context": "caller",
+    "highflame_context": "asgi.dependencies",
     "instrument": "instrumentation",
     "spotlight": "spotlighting",
     "uninstrument": "instrumentation",

@@ -7,7 +7,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
+from importlib import import_module, metadata
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -133,7 +133,7 @@ def _doctor(given: argparse.Namespace) -> int:
         print(f"            {_carried(settings)}")
     if unused := _unused(settings):
         print(f"            set, but read by nothing in this version: {', '.join(unused)}")
-    faults = [*_prove_seams(), *_reach_gateway(settings), *_reach_shield(settings)]
+    faults = [*_prove_seams(), *_prove_adapters(), *_reach_gateway(settings), *_reach_shield(settings)]
     print("all well" if not faults else f"{len(faults)} fault(s)")
     return OK if not faults else FAILED
 
@@ -185,6 +185,31 @@ _UNSUPPORTED = {
     "refuse": "refused",
 }
 _SAID = {"raise": "raised", "reply": "handed on as a marked reply"}
+
+
+# The adapters for agent frameworks: each proves that the installed framework enforces a denial.
+_ADAPTERS = {"crewai": "highflame_crewai", "langchain": "highflame_langgraph"}
+
+
+def _prove_adapters() -> list[str]:
+    faults = []
+    for framework, adapter in _ADAPTERS.items():
+        try:
+            version = metadata.version(framework)
+        except metadata.PackageNotFoundError:
+            print(f"adapter     {framework}: absent")
+            continue
+        try:
+            found = import_module(adapter).self_test()
+        except (HighflameError, ImportError) as error:
+            missing = [str(error)]
+        else:
+            missing = [point for point, held in (found or {}).items() if not held]
+        print(f"adapter     {framework} {version}: {'proven' if not missing else 'NOT proven'}")
+        for point in missing:
+            print(f"            {point}")
+            faults.append(f"{framework} {point}")
+    return faults
 
 
 def _prove_seams() -> list[str]:

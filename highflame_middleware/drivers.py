@@ -31,7 +31,7 @@ __all__ = ["aperform", "perform"]
 _PARALLEL = 8
 _MAX_THREADS = 64
 # A local guard is asked on a thread of its own once its texts would hold up an event loop for milliseconds.
-_LONG = 100_000
+_LONG = 20_000
 _POLL = 0.005
 
 _threads = threading.BoundedSemaphore(_MAX_THREADS)

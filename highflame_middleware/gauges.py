@@ -57,8 +57,8 @@ def gauge_for(exchange: Exchange, text: Text, written: Sequence[str]) -> Gauge:
     assert guard is not None
     if text.stage is Stage.TOOL_CALL:
         return _Whole(exchange, text, written)
-    if guard.window is not None:
-        opening = partial(guard.window, exchange.question(text._replace(value="")))
+    if (window := guard.window_at(text.stage)) is not None:
+        opening = partial(window, exchange.question(text._replace(value="")))
         return _Windowed(exchange, text, written, guard.name, opening)
     return _GAUGES[exchange.policy.stream](exchange, text, written)
 

@@ -24,7 +24,7 @@ from highflame_middleware.guard.protocol import bind
 from highflame_middleware.types import Decision
 
 DRIVERS = ["blocking", "asyncio", "trio"]
-LONG = 100_001
+LONG = 20_001
 _place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 
 

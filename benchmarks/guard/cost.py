@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import thread_time
 
 from benchmarks.guard.data import Figure, load
-from highflame_middleware.engine import EmbeddedGuard
+from highflame_middleware.engine import EmbeddedGuard, literals
 from highflame_middleware.types import GuardRequest, Stage
 
 __all__ = ["report"]
@@ -28,7 +28,8 @@ def report() -> list[Figure]:
     """Print the cost of benign texts by stage; give the median where all of the engine reads: at the prompt."""
     guard = EmbeddedGuard()
     texts = [row["text"] for row in load("benign") if 500 <= len(row["text"]) <= 4_000][:400]
-    print(f"\ncost of {len(texts)} benign texts of 0.5 to 4 thousand characters, without extras: ms per KB")
+    extras = "with [fast]" if literals.Literals(("a",)).within("") is not None else "without extras"
+    print(f"\ncost of {len(texts)} benign texts of 0.5 to 4 thousand characters, {extras}: ms per KB")
     medians = {}
     gc.disable()
     try:

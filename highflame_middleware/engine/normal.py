@@ -4,7 +4,8 @@ Folding works character by character, so a stream can be folded as it comes:
 
 * a character whose NFKC form is one character becomes that (full-width, mathematical, circled letters);
   one that would become several stays, so that offsets move only where something is left out;
-* zero-width, bidi, tag and variation-selector characters, soft hyphens and combining accents are left out.
+* zero-width, bidi, tag and variation-selector characters, soft hyphens, combining accents and characters of private
+  use (with which `spotlight` marks words) are left out.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import unicodedata
 
 __all__ = ["LEFT_OUT", "fold"]
 
-# As inside a regex character class. What is merely unusual (accents, soft hyphens) is not reported, only not read.
+# As inside a regex character class. What is merely unusual (accents, soft hyphens, icons) is not read, that is all.
 LEFT_OUT = (
     "\u00ad\u0300-\u036f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-    "\u20d0-\u20f0\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\u20d0-\u20f0\u3164\ue000-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _REMEMBERED = 20_000  # distinct characters; a text made to hold more only costs time
 

@@ -18,6 +18,8 @@ from .ruleset import BuiltInRules
 
 # Taking things out is what the option ``redact`` is for.
 _LEFT_TO_REDACT = ("data-protection", "privacy")
+# A jailbreak is an injection here, and is stopped as one or, with a higher ``injection_threshold``, passes as one.
+_LEFT_TO_THRESHOLD = ("security.jailbreak", "security.injection-and-jailbreak")
 
 __all__ = ["Policy", "policy_of"]
 
@@ -66,7 +68,9 @@ def policy_of(
         injection_threshold=threshold,
         max_chars=_whole("max_chars", max_chars, 1, None),
         rules=rules
-        or BuiltInRules(thresholds={"security.injection": threshold}, without=(*_LEFT_TO_REDACT, *without)),
+        or BuiltInRules(
+            thresholds={"security.injection": threshold}, without=(*_LEFT_TO_REDACT, *_LEFT_TO_THRESHOLD, *without)
+        ),
         disguise=disguise or disguise_of("redact", None, None),
         seen=seen or Firsts(),
         keywords=list_keywords(keywords or {}),

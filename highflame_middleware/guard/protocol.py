@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ..errors import ConfigError, GuardError
-from ..types import Decision, GuardRequest, GuardResponse, RedactionEntry
+from ..types import Decision, GuardRequest, GuardResponse, RedactionEntry, Stage
 
 __all__ = [
     "AsyncGuard",
@@ -90,7 +90,8 @@ class Binding:
     """A guard as the drivers call it.
 
     ``local`` says that an evaluation is pure computation with a bound of its
-    own, so it may run on the calling thread.
+    own, so it may run on the calling thread. ``window_stages`` are where its window may be
+    used, if not everywhere: an object says so with an attribute of that name.
     """
 
     name: str
@@ -98,6 +99,11 @@ class Binding:
     aevaluate: Callable[[GuardRequest], Awaitable[GuardResponse]] | None
     window: Callable[[GuardRequest], Window] | None = None
     local: bool = False
+    window_stages: frozenset[Stage] | None = None
+
+    def window_at(self, stage: Stage) -> Callable[[GuardRequest], Window] | None:
+        """What opens a window for texts at a stage, if anything does."""
+        return self.window if self.window_stages is None or stage in self.window_stages else None
 
 
 def bind(guard: object) -> Binding:
@@ -121,6 +127,7 @@ def bind(guard: object) -> Binding:
             aevaluate=aevaluate,
             window=getattr(guard, "window", None),
             local=bool(getattr(guard, "local", False)),
+            window_stages=getattr(guard, "window_stages", None),
         )
     if not callable(guard):
         raise ConfigError(

@@ -17,6 +17,7 @@ from ..errors import ConfigError, UnprovenError
 from .patches import Patches
 
 if TYPE_CHECKING:
+    from ..exchange import Policy
     from ..gateway import Gateway
     from ..route import Detour
     from .logical import Door
@@ -111,6 +112,7 @@ class Installation:
         self._states: dict[str, SeamStatus] = {}
         self._wired: set[str] = set()
         self._door: Door | None = None
+        self._policy = _policy_now(settings)
         self._gateway = _open_gateway(settings)
         self._inside: dict[ModuleType, tuple[Any, Any]] = {}
         self._doors: dict[str, Door] = {}
@@ -222,7 +224,7 @@ class Installation:
 
             self._door = Door(
                 settings=self._settings,
-                policy=policy_of(self._settings),
+                policy=self._policy or policy_of(self._settings),
                 active=lambda: self.active,
                 gateway=self._gateway,
                 inside=self._clients,
@@ -287,6 +289,18 @@ class Installation:
                 module.AsyncClient(transport=transport, trust_env=False),
             )
         return self._inside[module]
+
+
+def _policy_now(settings: Settings) -> Policy | None:
+    """The policy, where it might be wrong: when an SDK is imported, nothing can be raised any more.
+
+    A guard that is only named is made with the first SDK.
+    """
+    if isinstance(settings.guard, str | None) and not settings.guard_options and not settings.policies:
+        return None
+    from ..policy import policy_of  # noqa: PLC0415
+
+    return policy_of(settings)
 
 
 def _open_gateway(settings: Settings) -> Gateway | None:

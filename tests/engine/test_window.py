@@ -161,6 +161,20 @@ def test_what_is_held_back_is_bounded(text: str) -> None:
         assert same(EVERYTHING, text, list(range(size, len(text), size))) <= 3_200 + size
 
 
+@pytest.mark.parametrize("joint", ["", "/", "=", "-", "x"])
+@pytest.mark.parametrize("tie", [" = ", "=", ": "])
+def test_an_assignment_glued_to_the_value_of_another(joint: str, tie: str) -> None:
+    """The second name is a part of the first value; its own value stands behind that, and is taken out as well."""
+    value, other = drawn(40), drawn(40, seed=8)
+    text = f"aws_secret_access_key{tie}{value}{joint}aws_secret_access_key{tie}{other} end"
+    redacted = EVERYTHING.evaluate(GuardRequest.at(Stage.RESPONSE, text)).redacted_content
+    assert redacted is not None
+    assert value not in redacted
+    assert other not in redacted
+    for size in (1, 7, 60, 61, 90):
+        same(EVERYTHING, text, list(range(size, len(text), size)))
+
+
 def test_ordinary_prose_is_hardly_held_back() -> None:
     text = "In 2024 the committee, which had met twice, said that it would not follow the earlier plan. " * 40
     window, held, fed = EMBEDDED.window(GuardRequest.at(Stage.RESPONSE, "")), [], 0

@@ -51,9 +51,12 @@ def main() -> int:
         _run(UV, "build", "--quiet", "--wheel", "--out-dir", out, ROOT)
         (wheel,) = out.glob("*.whl")
         names = zipfile.ZipFile(wheel).namelist()
-        strays = {name.split("/")[0] for name in names} - {"highflame_middleware"}
+        shipped = {"highflame_middleware", "highflame_crewai", "highflame_langgraph"}
+        strays = {name.split("/")[0] for name in names} - shipped
         assert all(stray.endswith(".dist-info") for stray in strays), strays
         assert "highflame_middleware/demo/scripts.json" in names
+        assert "highflame_crewai/py.typed" in names
+        assert "highflame_langgraph/py.typed" in names
         _run(UV, "venv", "--quiet", "--python", sys.executable, env)
         _run(UV, "pip", "install", "--quiet", "--python", env / "bin" / "python", wheel)
         _run(env / "bin" / "python", "-W", "error", "-c", USE, cwd=folder)

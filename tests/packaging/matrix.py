@@ -35,11 +35,18 @@ class Row:
     newest: bool = False
 
 
-def _framework(name: str, *packages: str) -> Row:
+def _framework(name: str, *packages: str, version: str = "") -> Row:
     folders = ("frameworks", "instrumentation")
-    tests = (Path("tests") / folder / f"test_{name}.py" for folder in folders)
+    # An adapter has a folder of tests, which are collected where its framework is.
+    tests = (
+        *(Path("tests") / folder / f"test_{name}.py" for folder in folders),
+        Path("tests/integrations") / name,
+    )
     return Row(
-        f"framework-{name}", packages, tuple(str(path) for path in tests if (ROOT / path).exists()), lenient=True
+        "-".join(filter(None, ("framework", name, version))),
+        packages,
+        tuple(str(path) for path in tests if (ROOT / path).exists()),
+        lenient=True,
     )
 
 
@@ -84,11 +91,15 @@ SEAMS = (
 )
 FRAMEWORKS = (
     _framework("langchain", "langchain-openai", "langchain-anthropic", "langchain-aws", "langchain-google-genai"),
+    _framework("langgraph", "langchain>=1.4,<2", "langgraph>=1.2,<2", "langchain-openai"),
+    _framework("langgraph", "langchain==1.4.0", "langchain-openai", version="1.4"),
     _framework("llama_index", "llama-index-llms-openai"),
     _framework("agents", "openai-agents"),
     _framework("pydantic_ai", "pydantic-ai-slim[openai,anthropic,google]"),
     _framework("strands", "strands-agents[openai,anthropic]"),
-    _framework("crewai", "crewai[anthropic]>=1.15.19,<2"),
+    _framework("crewai", "crewai[anthropic,litellm]>=1.15.19,<2"),
+    # The oldest CrewAI whose hooks stop what they say no to.
+    _framework("crewai", "crewai[anthropic,litellm]==1.15.19", version="1.15.19"),
     _framework("litellm", "litellm"),
     _framework(
         "peers",

@@ -15,6 +15,7 @@ from typing import Protocol
 from ...guard.rules import Fact
 from ...types import Signal
 from ..kinds import signal_of
+from ..literals import Literals
 from ..normal import fold
 from ..wording.tally import Rule
 
@@ -163,7 +164,9 @@ class Told:
 
 def hits(rows: tuple[Rule, ...], text: str, start: int, stop: int, *, before: int) -> Iterator[Rule]:
     """The rows whose literal begins in ``text[start:stop]``, in lower case, with the pattern behind it."""
-    for literal, row in _literals(rows):
+    literals, listed = _literals(rows)
+    found = literals.within(text[start:])
+    for literal, row in listed if found is None else map(listed.__getitem__, sorted(found)):
         at = text.find(literal, start)
         while 0 <= at < stop:
             if compiled(row.pattern).match(text, at) is not None and (
@@ -175,8 +178,9 @@ def hits(rows: tuple[Rule, ...], text: str, start: int, stop: int, *, before: in
 
 
 @functools.cache
-def _literals(rows: tuple[Rule, ...]) -> tuple[tuple[str, Rule], ...]:
-    return tuple((literal, row) for row in rows for literal in row.literals.split("|"))
+def _literals(rows: tuple[Rule, ...]) -> tuple[Literals, tuple[tuple[str, Rule], ...]]:
+    listed = tuple((literal, row) for row in rows for literal in row.literals.split("|"))
+    return Literals(literal for literal, _ in listed), listed
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from ...guard.rules import Fact
@@ -125,10 +125,10 @@ def script_of(text: str) -> tuple[str, int]:
     """
     if text.isascii():
         return ("latin", 100) if any(map(str.isalpha, text)) else ("unknown", 0)
-    letters = len(_compiled(_LETTERS).findall(text))
+    letters = _count(_LETTERS, text)
     if not letters:
         return "unknown", 0
-    counts = {name: len(_compiled(pattern).findall(text)) for name, pattern in _SCRIPTS}
+    counts = {name: _count(pattern, text) for name, pattern in _SCRIPTS}
     counts["other"] = letters - sum(counts.values())
     name, count = max(counts.items(), key=lambda one: one[1])
     return name, 100 * min(count, letters) // letters
@@ -142,21 +142,27 @@ def language_of(text: str) -> tuple[str, int]:
     """
     script = script_of(text)[0]
     if script == "cjk":
-        letters = len(_compiled(_LETTERS).findall(text))
+        letters = _count(_LETTERS, text)
         for code, pattern in _BY_SCRIPT:
-            if len(_compiled(pattern).findall(text)) * 5 >= letters:
+            if _count(pattern, text) * 5 >= letters:
                 return code, 90
         return "zh", 90
     if script != "latin":
         return "", 0  # several languages share each of the others
     scores = dict.fromkeys(_LITTLE, 0)
-    for word in text.lower().split():
-        for code in _index().get(word, ()):
-            scores[code] += 1
+    index = _index()
+    for word, count in Counter(filter(index.__contains__, text.lower().split())).items():
+        for code in index[word]:
+            scores[code] += count
     (code, best), (_, second) = sorted(scores.items(), key=lambda one: -one[1])[:2]
     if best < _FEWEST_WORDS or best < 1.3 * second:
         return "", 0
     return code, min(99, 50 + 50 * (best - second) // best)
+
+
+def _count(letter: str, text: str) -> int:
+    """How many letters of a kind a text has."""
+    return sum(map(len, _compiled(f"{letter}+").findall(text)))
 
 
 @functools.cache

@@ -27,9 +27,9 @@ from .servers import SERVERS, judge_server
 from .syntax import Code
 from .tools import Conduct, writes_text
 
-__all__ = ["READERS", "TELLS", "Reader", "readers_for", "shield_score"]
+__all__ = ["OWN_ROLES", "READERS", "TELLS", "Reader", "readers_for", "shield_score"]
 
-_OWN_ROLES = frozenset({"system", "developer", "assistant"})  # who writes as these gives the orders
+OWN_ROLES = frozenset({"system", "developer", "assistant"})  # who writes as these gives the orders
 # Where a text only speaks of such a thing, as a question or a lesson does, and where it is a text to be kept.
 _SPOKEN_OF = 70
 
@@ -45,11 +45,15 @@ class _Injection:
         self.facts: Mapping[str, Fact] = {}
 
     def read(self, folded: str, *, final: bool) -> bool:
-        before = self._classifier.score
-        self._classifier.read(folded, final=final)
-        if self._classifier.score == before:
+        classifier = self._classifier
+        before = (classifier.score, classifier.jailbreak)
+        classifier.read(folded, final=final)
+        if (classifier.score, classifier.jailbreak) == before:
             return False
-        self.facts = {"injection_score": shield_score(self._classifier.score, injection.THRESHOLD)}
+        facts: dict[str, Fact] = {"injection_score": shield_score(classifier.score, injection.THRESHOLD)}
+        if classifier.jailbreak:
+            facts["jailbreak_score"] = shield_score(classifier.jailbreak, injection.THRESHOLD)
+        self.facts = facts
         return True
 
     def signals(self) -> Iterable[Signal]:
@@ -99,7 +103,7 @@ def _commands(policy: Policy, request: GuardRequest) -> Reader | None:  # noqa: 
 
 def _gives_none(request: GuardRequest) -> bool:
     """Whether a text is by somebody who gives the model no orders, or gives them like anybody."""
-    prompt = request.stage is Stage.PROMPT and request.role not in _OWN_ROLES
+    prompt = request.stage is Stage.PROMPT and request.role not in OWN_ROLES
     return prompt or request.stage is Stage.TOOL_RESULT
 
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .finding import Finding, run_of
+from ..literals import Literals
+from .finding import Finding, Tail, run_of
 
 __all__ = ["NAMES", "Name", "find"]
 
@@ -118,22 +119,32 @@ def find(text: str, lowered: str) -> Iterator[Finding]:
     >>> [(found.type, text[found.start:found.end]) for found in find(text, text.lower())]
     [('password', 'hunter22')]
     """
+    runs: _Runs = {}
     for name in _likely(lowered):
         at = lowered.find(name.literal)
         while at >= 0:
+            # Names in a value count as well: a stream that has let go of the value sees them as any other.
             after = at + len(name.literal)
             tied = _compiled(name.tied).match(lowered, after)
-            if tied is not None and (finding := _value(name, text, lowered, tied)) is not None:
+            if tied is not None and (finding := _value(name, text, lowered, tied, runs)) is not None:
                 yield finding
-                after = finding.end  # no value holds another one
             at = lowered.find(name.literal, after)
 
 
 def _likely(lowered: str) -> Iterator[Name]:
     """The names that may be in a text: many of them have a part in common, which is looked for first."""
+    found = _literals().within(lowered)
+    if found is not None:
+        yield from map(NAMES.__getitem__, sorted(found))
+        return
     for part, names in _by_part().items():
         if part in lowered and (part or not lowered.isascii()):
             yield from names
+
+
+@functools.cache
+def _literals() -> Literals:
+    return Literals(name.literal for name in NAMES)
 
 
 @functools.cache
@@ -145,7 +156,19 @@ def _by_part() -> dict[str, tuple[Name, ...]]:
     return {part: tuple(names) for part, names in parts.items()}
 
 
-def _value(name: Name, text: str, lowered: str, tied: re.Match[str]) -> Finding | None:
+_Runs = dict[Tail, tuple[int, int]]  # of each kind the run that was followed last
+
+
+def _run_ends(tail: Tail, text: str, start: int, end: int, runs: _Runs) -> int:
+    """Where the run ends that goes from ``start`` to ``end`` at least; each run is followed only once."""
+    first, last = runs.get(tail, (0, -1))
+    if not first <= start <= end <= last:
+        last = tail(text, end, True)[0]
+        runs[tail] = start, last
+    return last
+
+
+def _value(name: Name, text: str, lowered: str, tied: re.Match[str], runs: _Runs) -> Finding | None:
     how = tied.groupdict()
     ahead = lowered[max(0, tied.start() - 32) : tied.start()]
     ahead, word = _compiled(r"(?s)(.*?)([a-z0-9_-]*)\Z").fullmatch(ahead).groups()  # type: ignore[union-attr]
@@ -163,7 +186,7 @@ def _value(name: Name, text: str, lowered: str, tied: re.Match[str]) -> Finding 
         return None
     if not _looks_secret(value, password=name.type == "password", prose=bool(how.get("prose"))):
         return None
-    return Finding(start, tail(text, end, True)[0], name.type, name.rank, tail)
+    return Finding(start, _run_ends(tail, text, start, end, runs), name.type, name.rank, tail)
 
 
 def _looks_secret(value: str, *, password: bool, prose: bool) -> bool:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from ..literals import Literals
 from . import check_digits as check
 from .finding import Finding
 
@@ -394,7 +395,12 @@ def opens_at(text: str, start: int, limit: int) -> int:
 
 def _announced(lowered: str) -> Iterator[_Word]:
     """The words that may be in a text: those whose first letters some word in it has."""
-    begun = {token[:_STEM] for token in lowered.translate(_signs()).split()}
+    literals, entries = _listed()
+    found = literals.within(lowered)
+    if found is not None:
+        yield from map(entries.__getitem__, sorted(found))
+        return
+    begun = set(_beginnings().findall(lowered))
     stems, others = _words()
     for stem in begun & stems.keys():
         yield from stems[stem]
@@ -439,10 +445,17 @@ def _words() -> tuple[dict[str, list[_Word]], list[_Word]]:
     for word, announced in rows.items():
         entry = (word.rstrip("*"), not word.endswith("*"), announced)
         if word[0].isascii():
-            stems[word.rstrip("*").translate(_signs()).split()[0][:_STEM]].append(entry)
+            stems[_beginnings().findall(word)[0]].append(entry)
         else:
             others.append(entry)
     return dict(stems), others
+
+
+@functools.cache
+def _listed() -> tuple[Literals, list[_Word]]:
+    stems, others = _words()
+    entries = [*(entry for stem in stems.values() for entry in stem), *others]
+    return Literals(word for word, _, _ in entries), entries
 
 
 @functools.cache
@@ -456,8 +469,10 @@ def _openings() -> re.Pattern[str]:
 
 
 @functools.cache
-def _signs() -> dict[int, str]:
-    return {code: " " for code in range(128) if not chr(code).isalpha()}
+def _beginnings() -> re.Pattern[str]:
+    """The first letters of each word; signs and digits part words as spaces do."""
+    letter = r"[^\x00-@\[-`{-\x7f\s]"
+    return re.compile(rf"({letter}{{1,{_STEM}}}){letter}*")
 
 
 @functools.cache

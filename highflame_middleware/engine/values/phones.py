@@ -8,6 +8,7 @@ import functools
 import re
 from collections.abc import Iterator
 
+from ..literals import Literals
 from .finding import Finding
 
 __all__ = ["announced", "find_at", "long_enough"]
@@ -40,6 +41,9 @@ def long_enough(text: str, at: int) -> bool:
 def announced(lowered: str) -> bool:
     """Whether a text, in lower case, has any word that may announce a number."""
     plain, others = _literals()
+    found = _set().within(lowered)
+    if found is not None:
+        return "@" in lowered or bool(found)
     return (
         "@" in lowered
         or any(word in lowered for word in plain)
@@ -81,6 +85,11 @@ def _is_phone(number: str, words: str) -> bool:
         return True
     listed = 9 <= digits <= 13 and _compiled(_LISTED).search(words) is not None
     return listed or (digits <= 14 and _compiled(_WORDS).search(words) is not None)
+
+
+@functools.cache
+def _set() -> Literals:
+    return Literals(word for words in _literals() for word in words)
 
 
 @functools.cache

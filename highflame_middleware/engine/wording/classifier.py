@@ -6,8 +6,10 @@ result is held against them more strictly than a prompt, since documents speak o
 
 from __future__ import annotations
 
+from functools import partial
+
 from . import injection
-from .model import Blocks, Model, load
+from .model import Block, Blocks, Model, load
 from .personas import PERSONAS
 from .plain import Plain
 from .tally import Lift, Tally
@@ -31,14 +33,13 @@ class Classifier:
     (100, 'override')
     """
 
-    __slots__ = ("_blocks", "_limit", "_model", "_most", "_plain", "_tally", "_window")
+    __slots__ = ("_blocks", "_limit", "_model", "_most", "_plain", "_tally")
 
     def __init__(self, *, limit: int = 100, result: bool = False, model: Model | None = None) -> None:
         self._limit = limit
         self._plain = Plain()
         self._blocks = Blocks()
         self._model = load() if model is None else model
-        self._window: list[tuple[int, int]] = []
         self._most = _MOST_IN_RESULTS if result else _MOST
         self._tally = Tally(injection.RULES, limit=limit, gate=_GATE, shared=_PERSONAS)
 
@@ -62,8 +63,11 @@ class Classifier:
         if self._tally.score >= self._limit:
             return
         plain = self._plain.read(folded, final=final)
-        scores = self._model.scores(self._blocks.read(plain, final=final), self._window)
-        self._tally.read(plain, final=final, lifts=[Lift(end, self._points(logit)) for end, logit in scores])
+        blocks = self._blocks.read(plain, final=final)
+        # Few texts have rules hit in them: only there the model is asked.
+        lifts = [Lift(end, partial(self._points, window)) for end, window in blocks]
+        self._tally.read(plain, final=final, lifts=lifts)
 
-    def _points(self, logit: float) -> int:
+    def _points(self, window: tuple[Block, ...]) -> int:
+        logit = self._model.logit(window)
         return max(0, min(self._most, round(_POINTS * (logit - _SURE))))

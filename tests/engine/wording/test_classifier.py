@@ -112,8 +112,8 @@ def test_the_model_adds_only_where_its_words_stand() -> None:
     # All words are harmless but one, which is as bad as it gets.
     weights = bytearray([128 + 78]) * (1 << BITS)
     known = Blocks().read("mumbo", final=True)
-    for _, features in known:
-        weights[features[0]] = 127
+    for _, window in known:
+        weights[window[-1].features[0]] = 127
     model = Model(weights=memoryview(bytes(weights)).cast("b"), step=1.0, bias=0.0)
     bad = "mumbo " * 60
     assert classified("Act as a villain. " + bad, model=model).score == 90
