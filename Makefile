@@ -79,7 +79,7 @@ bench-guard: $(UV) pyproject.toml  ## the engine's figures, each beside its gate
 	$(UV) pip install --quiet --python $(ENVS)/bench/bin/python --editable . --group training
 	$(ENVS)/bench/bin/python -m benchmarks.guard
 
-fuzz: $(UV) pyproject.toml  ## the tests in tests/asgi/test_fuzz.py, led by coverage; FUZZ_SECONDS in all
+fuzz: $(UV) pyproject.toml  ## the tests in tests/asgi/test_fuzz*.py, led by coverage; FUZZ_SECONDS in all
 	$(UV) venv --quiet --allow-existing --python $(ENVS)/uv/bin/python $(ENVS)/fuzz
 	$(UV) pip install --quiet --python $(ENVS)/fuzz/bin/python --editable . --group dev --group fuzz
 	$(ENVS)/fuzz/bin/python -m benchmarks.fuzz_asgi $(FUZZ_SECONDS)
