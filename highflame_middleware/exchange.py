@@ -170,7 +170,7 @@ class Exchange:
         self.refused: HighflameError | None = None
         self.returned = False
         self.reading = False
-        self._id = os.urandom(12).hex()
+        self._id = ""
         self._body: Callable[[], Any] = _nobody
 
     @property
@@ -186,6 +186,7 @@ class Exchange:
     def question(self, text: Text, *, sent: bool = False) -> GuardRequest:
         """What the guard is asked about a text; ``sent`` says that it is part of what the model is to read."""
         call = self.call
+        self._id = self._id or os.urandom(12).hex()
         return GuardRequest.at(
             text.stage,
             text.value,

@@ -8,10 +8,10 @@ from typing import Any
 
 from ..asgi_types import Message, Receive
 
-__all__ = ["Body", "looks_like_json", "read_body", "replay", "resized"]
+__all__ = ["BEFORE_JSON", "Body", "looks_like_json", "read_body", "replay", "resized"]
 
 # What may stand before JSON: byte order marks, space, and the zeros of UTF-16 and UTF-32.
-_BEFORE = b"\xef\xbb\xbf\xfe\xff \t\r\n\0"
+BEFORE_JSON = b"\xef\xbb\xbf\xfe\xff \t\r\n\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ async def read_body(receive: Receive, limit: int, *, only_json: bool = False) ->
 
 def looks_like_json(content: bytes | bytearray) -> bool:
     """Whether this may be the beginning of a JSON object or array; an empty one may be anything yet."""
-    begun = content[:64].lstrip(_BEFORE)
+    begun = content[:64].lstrip(BEFORE_JSON)
     return not begun or begun.startswith((b"{", b"["))
 
 

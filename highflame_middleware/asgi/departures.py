@@ -31,7 +31,7 @@ async def attend(
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        await _attend_in_nursery(_Visit(receive, over), serve)
+        await _attend_in_nursery(_Visit(receive, over, anyio.Event()), serve)
         return
     visit = _LoopVisit(receive, over, loop)
     timer = loop.call_later(_PROMPT, visit.begin)
@@ -61,10 +61,10 @@ async def _attend_in_nursery(visit: _Visit, serve: Callable[[Receive], Awaitable
 class _Visit:
     """One caller, from the end of their request to the end of the answer."""
 
-    def __init__(self, receive: Receive, over: Callable[[], bool]) -> None:
+    def __init__(self, receive: Receive, over: Callable[[], bool], left: asyncio.Event | anyio.Event) -> None:
         self.scope = anyio.CancelScope()
         self._receive, self._over = receive, over
-        self._left = anyio.Event()
+        self._left = left
         self._last: Any = None
         self._waiting = 0
 
@@ -97,7 +97,7 @@ class _LoopVisit(_Visit):
     """A visit on asyncio: somebody listens only once it has lasted, or where the application does."""
 
     def __init__(self, receive: Receive, over: Callable[[], bool], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(receive, over)
+        super().__init__(receive, over, asyncio.Event())
         self._loop = loop
         self._listener: asyncio.Task[None] | None = None
 

@@ -279,7 +279,8 @@ def _widened(codec: Codec) -> Codec:
 
     def read_call(body: Any) -> CallRead:
         read = codec.read_call(body)
-        return _with(read, (text for name in _CALLS for text in load_codec(name).read_call(body).texts))
+        others = (load_codec(name) for name in _CALLS if name != codec.name)
+        return _with(read, (text for other in others for text in other.read_call(body).texts))
 
     return replace(codec, read_call=read_call)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from ..asgi_types import App, Message, Receive, Scope, Send
@@ -146,6 +146,7 @@ class HighflameMiddleware:
         self._only = PathTable("only_paths", listed("only_paths", only_paths)) if only_paths is not None else None
 
         self._peers = Peers.read(trusted_peers)
+        self._believes = bool(self._peers)
         if identify is not None and not callable(identify):
             raise ConfigError(f"identify={identify!r} cannot be called: give a function of the scope")
         self._identify = identify
@@ -190,7 +191,7 @@ class HighflameMiddleware:
         head = head_of(request["headers"])
         path = path_of(request)
         fields: dict[str, Any] = {"request_id": request_id_of(head)}
-        if self._peers:
+        if self._believes:
             client = request.get("client")
             if self._peers.trust(client[0] if client else None):
                 fields.update(read_identity(request["headers"]))
@@ -204,7 +205,10 @@ class HighflameMiddleware:
                 return
         enter_context(fields)
         try:
-            serve = self._serve_socket if kind == "websocket" else self._serve
+            if kind == "websocket":
+                serve = self._serve_socket
+            else:
+                serve = self._serve if self._policy.guard is not None else self._pass
             if b"traceparent" in head:
                 with parent_of(_traces(head)):
                     await serve(request, receive, send, _Visit(head, path, fields["request_id"], further))
@@ -256,7 +260,7 @@ class HighflameMiddleware:
         return policy if policy.guard is not None else None
 
     async def _serve(self, scope: Any, receive: Receive, send: Send, visit: _Visit) -> None:
-        policy = self._policy_for(visit.path) if self._policy.guard is not None else None
+        policy = self._policy_for(visit.path)
         if policy is None:
             await self._pass(scope, receive, send, visit)
         else:
@@ -428,5 +432,10 @@ def _traces(head: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
 
 def _hears_of_leaving(scope: Any) -> bool:
     """Whether the application has been promised an OSError from ``send`` once nobody listens (ASGI 2.4)."""
-    major, _, minor = str(scope.get("asgi", {}).get("spec_version", "2.0")).partition(".")
+    return _is_late(str(scope.get("asgi", {}).get("spec_version", "2.0")))
+
+
+@lru_cache(maxsize=16)
+def _is_late(version: str) -> bool:
+    major, _, minor = version.partition(".")
     return (int(major), int(minor or 0)) >= (2, 4)

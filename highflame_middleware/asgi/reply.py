@@ -74,6 +74,8 @@ class Responder:
         self._request_id = request_id.encode("latin-1")
         self._held: list[Message] = []
         self._screen: Screen | None = None
+        # Says of chunks that they pass as they are, once the reply has begun.
+        self._passes: Callable[[bytes], bool] | None = None
         self._changes = False
         self._framing: Framing | None = None
         self._trailers = False
@@ -95,12 +97,21 @@ class Responder:
 
     async def send(self, message: Message) -> None:
         """Take one message of the application's reply."""
+        kind = message["type"]
+        if (
+            self._passes is not None
+            and kind == "http.response.body"
+            and message.get("more_body", False)
+            and self._passes(message.get("body", b""))
+        ):
+            # What most streams are made of: nothing is to be done, so as little as can be is.
+            await self._send(message)
+            return
         if self.stopped:
             if self._raises:
                 # How a server tells an application that its caller has gone: nobody reads on.
                 raise OSError("the reply was stopped by a guard")
             return
-        kind = message["type"]
         if kind == "http.response.start":
             await self._begin(message)
         elif kind == "http.response.body" and self._screen is not None:
@@ -197,12 +208,15 @@ class Responder:
                 headers = _undigested(headers)
             self._held[0] = {**start, "headers": headers}
         await self._flush()
+        if self._sums is None:
+            self._passes = getattr(self._screen, "passes", None)
         await self._pass_on({"type": "http.response.body", "body": out, "more_body": more})
 
     async def _end(self, last: bytes) -> None:
         """These are the last bytes, whatever the application still has to say."""
         self.stopped = True
         await self._pass(last, more=False)
+        self._passes = None
         if self._trailers:
             await self._send({"type": "http.response.trailers", "headers": [], "more_trailers": False})
 

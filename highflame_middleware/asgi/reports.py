@@ -58,7 +58,10 @@ def tagged(
     """The start of a reply with further headers, and the request's id where it says none itself."""
     present = list(message.get("headers", ()))
     told = report.headers(present) if report is not None else ()
-    if not any(name.lower() == b"x-request-id" for name, _ in present):
+    for name, _ in present:
+        if name.lower() == b"x-request-id":
+            break
+    else:
         present.append((b"x-request-id", request_id.encode("latin-1")))
     return {**message, "headers": [*present, *headers, *told]}
 

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from ..codecs import codec_for_reply, framing_for, load_codec
@@ -36,7 +37,7 @@ _MAX_NOTICES = 1024
 _TEXTS = re.compile(r"text/.*|application/(xml|xhtml\+xml|yaml|x-yaml|toml|x-www-form-urlencoded)|.*\+(xml|yaml)")
 # What stands in every reply, and every event, that says what format it is in (`codecs.codec_for_reply`), however it
 # is escaped.
-_TELLING = re.compile(rb'"(?:object|type|choices)"|\\u00[67]')
+_tells = re.compile(rb'"(?:object|type|choices)"|\\u00[67]').search
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
 
 
@@ -93,15 +94,15 @@ def screen_of(
     if is_text:
         charset = _CHARSET.search(written)
         return TextScreen(exchange, charset[1] if charset else "", untyped=not kind)
-    codec = _reply_codec(exchange.call.codec, _fallback(guarded=guarded, selection=selection))
     if guarded:
+        codec = _reply_codec(exchange.call.codec, _fallback(selection))
         return screen_for(exchange, status=status, content_type=kind, codec=codec)
     if (framing := framing_for(kind)) is not None:
-        return _SniffingEvents(EventScreen(exchange, codec, framing), framing)
+        return _SniffingEvents(EventScreen(exchange, _sniffing_codec(), framing), framing)
     length = headers.get(b"content-length", b"")
     if kind != "application/json" or not length.isdigit() or int(length) > _SNIFFED:
         return None
-    return _Sniffing(JsonScreen(exchange, codec))
+    return _Sniffing(JsonScreen(exchange, _sniffing_codec()))
 
 
 # How a server sends a file by itself, and what asks for a part of one.
@@ -151,7 +152,7 @@ def as_json(selection: Selection | None) -> Callable[[Any], tuple[Text, ...]]:
 
 def stream_codec(selection: Selection | None) -> Codec:
     """How a stream of the application's is read whose every text counts, or every selected one."""
-    return _reply_codec(None, _fallback(guarded=True, selection=selection))
+    return _reply_codec(None, _fallback(selection))
 
 
 class _Sniffing:
@@ -169,6 +170,9 @@ class _Sniffing:
 
     def finish(self) -> Flow[bytes]:
         raw = bytes(self._body)
+        if b"\0" not in raw and not _tells(raw):
+            # Nor is it in UTF-16, where this would be written otherwise.
+            return raw
         try:
             body = json.loads(raw)
         except (ValueError, RecursionError):
@@ -195,29 +199,36 @@ class _SniffingEvents:
         self._screen = screen
         self._splitter = framing.splitter()
         self._telling = self._passing = False
+        # Whether the next chunk begins with an event, and none so far was in an API's format.
+        self._between = True
+
+    def passes(self, chunk: bytes) -> bool:
+        """Whether a chunk is to be passed on as it came, and nothing to be kept of it."""
+        if self._between:
+            # Whole events, as most applications send them.
+            return chunk.endswith(b"\n\n") and not _tells(chunk)
+        return self._passing
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
-        if self._passing:
+        if self.passes(chunk):
             return chunk
         if self._telling:
             return (yield from self._judged(chunk))
-        if not self._splitter.pending and chunk.endswith(b"\n\n") and not _TELLING.search(chunk):
-            # Whole events, as most applications send them.
-            return chunk
         events = self._splitter.feed(chunk)
+        self._between = not self._splitter.pending
         for place, event in enumerate(events):
-            if _TELLING.search(event):
-                self._telling = True
+            if _tells(event):
+                self._telling, self._between = True, False
                 rest = b"".join(events[place:]) + self._splitter.finish()
                 return b"".join(events[:place]) + (yield from self._judged(rest))
         if self._splitter.pending <= _SNIFFED:
             return b"".join(events)
-        self._passing = True
+        self._passing, self._between = True, False
         return b"".join(events) + self._splitter.finish()
 
     def finish(self) -> Flow[bytes]:
         rest = self._splitter.finish()
-        if not self._telling and not _TELLING.search(rest):
+        if not self._telling and not _tells(rest):
             return rest
         out = yield from self._judged(rest)
         if self.stopped is None:
@@ -234,10 +245,8 @@ class _SniffingEvents:
         return out
 
 
-def _fallback(*, guarded: bool, selection: Selection | None) -> Codec | None:
-    """How replies are read that are in no API's format, if at all."""
-    if not guarded:
-        return None
+def _fallback(selection: Selection | None) -> Codec:
+    """How replies are read that count, and are in no API's format."""
     base, read = load_codec("any-json"), as_json(selection)
     if selection is None:
         return base
@@ -256,6 +265,12 @@ class _Selected:
         # An event that is nothing but a text has nothing to be selected in: it counts.
         texts = self._texts(data) if isinstance(data, dict | list) else read_unknown(data)
         return EventRead(tuple(text._replace(channel=(event or "", *text.path)) for text in texts))
+
+
+@cache
+def _sniffing_codec() -> Codec:
+    """How the reply of an application is read that need not have called a model."""
+    return _reply_codec(None, None)
 
 
 def _reply_codec(called: Codec | None, fallback: Codec | None) -> Codec:

@@ -29,6 +29,7 @@ from ..exchange import Exchange, judge
 from ..flow import Flow, Op, arun
 from ..guard.verdict import worst
 from ..types import Decision, Stage
+from .body import BEFORE_JSON
 from .frame_streams import FrameStream
 from .screening import as_json
 from .selectors import Selection
@@ -261,10 +262,13 @@ def _edited(exchange: Exchange, body: Any, texts: tuple[Text, ...], *, sent: boo
 
 def _decoded(frame: str | bytes) -> tuple[Any, bool]:
     """A frame's JSON, and whether it is any; what can be read in two ways or none raises `UnreadableError`."""
-    if frame.lstrip()[:1] not in ("{", "[", '"', b"{", b"[", b'"'):
+    # What stands before JSON in other encodings is no reason for a reader of bytes not to take it for JSON.
+    begun = frame.lstrip(BEFORE_JSON) if isinstance(frame, bytes) else frame.lstrip("\ufeff \t\r\n")
+    if begun[:1] not in ("{", "[", '"', b"{", b"[", b'"'):
         return frame, False
     try:
-        return json.loads(frame, object_pairs_hook=unambiguous), True
+        read = frame if isinstance(frame, bytes) else frame.removeprefix("\ufeff")
+        return json.loads(read, object_pairs_hook=unambiguous), True
     except (AmbiguousError, RecursionError):
         raise UnreadableError("A frame is not JSON that can be read in one way only") from None
     except ValueError:

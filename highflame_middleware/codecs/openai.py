@@ -99,6 +99,11 @@ def stop_sequences(value: Any) -> tuple[str, ...]:
 
 def text_of(value: Any, path: Path, stage: Stage, role: str) -> Iterator[Text]:
     """Every text below a value: a string, content parts, or a shape this library has never seen."""
+    if isinstance(value, str):
+        # As nearly all are.
+        if value:
+            yield Text(path, value, stage, role)
+        return
     for place, found in leaves(value, path, OPAQUE):
         if found:
             yield Text(place, found, stage, role)

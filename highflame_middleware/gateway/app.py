@@ -109,6 +109,11 @@ class Gateway:
         return tuple(self._providers)
 
     @property
+    def guards(self) -> bool:
+        """Whether it judges what it carries."""
+        return self._policy.guard is not None
+
+    @property
     def lends_keys(self) -> bool:
         """Whether callers get to use a key that they do not present: an open door would be an open purse."""
         return any(isinstance(provider, Upstream) and provider.api_key for provider in self._providers.values())

@@ -133,6 +133,9 @@ FRAMES: dict[str, tuple[str | bytes, str | bytes]] = {
     "JSON": ('{"a": ["SECRET"], "id": "SECRET"}', '{"a":["[redacted]"],"id":"SECRET"}'),
     "JSON of one text": ('"\\u0053ECRET"', '"[redacted]"'),
     "JSON in bytes": (b'{"a": "SECRET"}', b'{"a":"[redacted]"}'),
+    "JSON in bytes, marked": (b'\xef\xbb\xbf{"a": "SECRET"}', b'{"a":"[redacted]"}'),
+    "JSON in UTF-16": ('{"a": "SECRET"}'.encode("utf-16"), b'{"a":"[redacted]"}'),
+    "JSON, marked": ('\ufeff{"a": "\\u0053ECRET"}', '{"a":"[redacted]"}'),
     "nearly JSON": ("{a: SECRET}", "{a: [redacted]}"),
     "a model's reply": (
         '{"choices":[{"message":{"content":"SECRET"}}]}',
