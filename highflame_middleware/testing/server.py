@@ -21,7 +21,16 @@ _GRACE = 1
 def serve_on_thread(app: Any) -> Iterator[str]:
     """Serve an app with uvicorn on a thread; gives its URL, without a path. Needs the extra ``gateway``."""
     uvicorn = require("uvicorn", extra="gateway", needed="uvicorn>=0.30")
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=_GRACE)
+    config = uvicorn.Config(
+        # What is always there: with it a test goes the same way wherever it is run.
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_level="error",
+        timeout_graceful_shutdown=_GRACE,
+        loop="asyncio",
+        http="h11",
+    )
     server = uvicorn.Server(config)
 
     def run() -> None:
