@@ -91,7 +91,7 @@ SEAMS = (
 )
 FRAMEWORKS = (
     # The engine with all that makes it faster or asks a model of the user's.
-    Row("engine-extras", ("google-re2", "onnx", "onnxruntime", "redis", "tokenizers"), ("tests/engine",)),
+    Row("engine-extras", ("google-re2", "onnx", "onnxruntime", "openai", "redis", "tokenizers"), ("tests/engine",)),
     _framework("langchain", "langchain-openai", "langchain-anthropic", "langchain-aws", "langchain-google-genai"),
     _framework("langgraph", "langchain>=1.4,<2", "langgraph>=1.2,<2", "langchain-openai"),
     _framework("langgraph", "langchain==1.4.0", "langchain-openai", version="1.4"),
