@@ -29,7 +29,7 @@ from .forms import Field, Multipart, Piece, boundary_of, read_urlencoded, writte
 from .paths import PathTable
 from .selectors import Selection
 
-__all__ = ["Incoming", "Reading"]
+__all__ = ["Incoming", "Reading", "carries_body"]
 
 # Formats of calls: an application under a path of its own may read the fields of any of them.
 _CALLS = ("openai-chat", "openai-responses", "openai-completions")
@@ -70,6 +70,11 @@ _DECODER = json.JSONDecoder(object_pairs_hook=unambiguous)
 _LARGE = 64 * 1024
 
 
+def carries_body(scope: Any) -> bool:
+    """Whether a request is of a kind that has a body to be read."""
+    return scope["method"].upper() in _METHODS
+
+
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """A request's body as far as it concerns us: a call with texts, one that cannot be read, or neither.
@@ -106,7 +111,7 @@ class Reading:
     ) -> Incoming:
         """Read a request's body as far as it has to be."""
         nothing = Call(provider="openai", method=scope["method"], path=scope["path"], caller=caller)
-        if scope["method"].upper() not in _METHODS:
+        if not carries_body(scope):
             return Incoming(nothing)
         content_type = head.get(b"content-type", b"")
         kind = content_type.partition(b";")[0].strip().lower()

@@ -5,7 +5,7 @@ The way of one request, hop by hop:
 1. `__call__` scans the headers once (`caller.head_of`): its id, and who it comes from, where its word is believed.
 2. `_let_in`, where anybody is to say who they are or may come only so often: `identify`, `admission`, `rates`.
 3. The context is set, for the application and every call that is made for this request, and taken off afterwards.
-4. `_pass` where nothing is guarded: the reply gets the id, and that is all.
+4. `_pass` where nothing of the request is judged: `glance` adds the id, and sees whether the reply is a model's.
 5. `_guard` otherwise: `incoming` reads the body and finds its texts, `pipeline.guarded` has them judged and hands
    the body, edited or as it came, to the application; `departures.attend` ends both once the caller leaves.
 6. `reply.Responder` is the application's ``send``; `refusals` answers in its place.
@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from ..asgi_types import App, Message, Receive, Scope, Send
+from ..asgi_types import App, Receive, Scope, Send
 from ..caller import current_context, enter_context, leave_context
 from ..codecs.parts import Text
 from ..config import UNSET, Settings, Unset
@@ -36,13 +36,14 @@ from .admission import send_document
 from .body import replay, resized
 from .caller import Identify, Peers, head_of, identified, read_identity, request_id_of
 from .departures import attend
-from .incoming import Incoming, Reading
+from .glance import Glance
+from .incoming import Incoming, Reading, carries_body
 from .options import admission_of, count_of, formats_of, listed, metadata_of, selections_of
 from .paths import PathSet, PathTable, path_of
 from .rates import Rates
 from .refusals import OnBlocked, Refusals, of_handshake
 from .reply import Responder
-from .reports import Report, tagged, tagging
+from .reports import Report, tagging
 from .screening import Notices, is_guarded, offered
 from .selectors import FIELDS, Selection
 from .sockets import Frames, Socket
@@ -261,37 +262,42 @@ class HighflameMiddleware:
 
     async def _serve(self, scope: Any, receive: Receive, send: Send, visit: _Visit) -> None:
         policy = self._policy_for(visit.path)
-        if policy is None:
-            await self._pass(scope, receive, send, visit)
+        counts = self._reports or carries_body(scope) or (self._select_out and self._select_out.get(visit.path))
+        if policy is None or not counts:
+            await self._pass(scope, receive, send, visit, policy)
         else:
             await self._guard(scope, receive, send, visit, policy)
 
-    async def _pass(self, scope: Any, receive: Receive, send: Send, visit: _Visit) -> None:
-        """Serve a request that is not guarded; what a guarded call inside raised is answered all the same."""
-        start: Message | None = None
-        last: Message | None = None
+    async def _pass(
+        self, scope: Any, receive: Receive, send: Send, visit: _Visit, policy: Policy | None = None
+    ) -> None:
+        """Serve a request of which nothing is to be judged; its reply is looked at where there is a policy.
 
-        async def passing(message: Message) -> None:
-            nonlocal start, last
-            if message["type"] == "http.response.start":
-                start = message = tagged(message, visit.request_id, visit.further)
-            last = message
-            await send(message)
+        What a guarded call inside raised is answered all the same.
+        """
 
-        try:
-            await self._app(scope, receive, passing)
-        except HighflameError as error:
-            answer = partial(self._refusals.answer, scope=scope, head=visit.head)
-            responder = Responder(
-                send if start is not None else tagging(send, visit.request_id, visit.further),
-                None,
+        def respond(begun: bool) -> Responder:
+            exchange = None
+            if policy is not None:
+                caller = current_context()
+                call = Call(provider="openai", method=scope["method"], path=scope["path"], caller=caller)
+                exchange = Exchange(call, policy, Recorder(None, caller))
+            further = visit.further and not begun
+            return Responder(
+                tagging(send, visit.request_id, visit.further) if further else send,
+                exchange,
                 visit.request_id,
                 raises=_hears_of_leaving(scope),
-                answer=answer,
+                notices=self._notices,
+                answer=partial(self._refusals.answer, scope=scope, head=visit.head),
+                perform=self._turns.perform,
             )
-            if start is not None and last is not None:
-                responder.take_over(start, last)
-            await _tell(responder, error)
+
+        glance = Glance(send, visit.request_id, visit.further, respond, looks=policy is not None)
+        try:
+            await self._app(scope, receive, glance.send)
+        except Exception as error:  # noqa: BLE001 - raised again where it is not ours
+            await _tell(await glance.responder(), error)
 
     async def _guard(self, scope: Any, receive: Receive, send: Send, visit: _Visit, policy: Policy) -> None:
         """Serve a request that is guarded."""
@@ -359,12 +365,7 @@ class HighflameMiddleware:
 
         try:
             await arun(guarded(exchange, invoke), self._turns.perform)
-        except Exception as error:
-            if responder.stopped:
-                _log.debug("the application raised after its reply had been stopped", exc_info=True)
-                return
-            if not isinstance(error, HighflameError):
-                raise
+        except Exception as error:  # noqa: BLE001 - raised again where it is not ours
             await _tell(responder, error)
 
     async def _serve_socket(self, scope: Any, receive: Receive, send: Send, visit: _Visit) -> None:
@@ -417,9 +418,13 @@ class _AnsweredError(Exception):
         self.tell, self.headers = tell, headers
 
 
-async def _tell(responder: Responder, error: HighflameError) -> None:
+async def _tell(responder: Responder, error: Exception) -> None:
     """Answer an error: the guard's, or that of an SDK call which the application left to be answered for it."""
-    if isinstance(error, ConfigError) or (responder.started and not responder.streaming):
+    if responder.stopped:
+        _log.debug("the application raised after its reply had been stopped", exc_info=error)
+        return
+    ours = isinstance(error, HighflameError) and not isinstance(error, ConfigError)
+    if not ours or (responder.started and not responder.streaming):
         raise error
     await responder.deny(error)
 

@@ -95,18 +95,16 @@ class Responder:
         self._note(start)
         self._note(last)
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Take one message of the application's reply."""
-        kind = message["type"]
-        if (
-            self._passes is not None
-            and kind == "http.response.body"
-            and message.get("more_body", False)
-            and self._passes(message.get("body", b""))
-        ):
+        passes = self._passes
+        if passes is not None and message.get("more_body") and passes(message.get("body", b"")):
             # What most streams are made of: nothing is to be done, so as little as can be is.
-            await self._send(message)
-            return
+            return self._send(message)
+        return self._take(message)
+
+    async def _take(self, message: Message) -> None:
+        kind = message["type"]
         if self.stopped:
             if self._raises:
                 # How a server tells an application that its caller has gone: nobody reads on.

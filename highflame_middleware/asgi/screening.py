@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from ..codecs import codec_for_reply, framing_for, load_codec
@@ -26,7 +26,17 @@ from ..types import Stage
 from .selectors import Selection
 from .text_screen import TextScreen
 
-__all__ = ["Notices", "as_json", "is_guarded", "kind_of", "offered", "screen_of", "stream_codec"]
+__all__ = [
+    "Notices",
+    "as_json",
+    "is_guarded",
+    "is_told",
+    "kind_of",
+    "offered",
+    "screen_of",
+    "stream_codec",
+    "telling_kind",
+]
 
 _log = logging.getLogger("highflame_middleware.asgi")
 
@@ -65,6 +75,43 @@ def is_guarded(exchange: Exchange, selection: Selection | None) -> bool:
     return call.codec is not None or bool(call.texts) or selection is not None
 
 
+def telling_kind(status: int, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The type of a reply that may say that it is a model's though nobody asked one: JSON, a stream; else nothing.
+
+    >>> telling_kind(200, [(b"content-type", b"application/json"), (b"content-length", b"9")])
+    'application/json'
+    >>> telling_kind(200, [(b"content-type", b"text/html")])
+    ''
+    """
+    kind, length = b"", b""
+    if 200 <= status < 300:
+        for name, value in headers:
+            lower = name.lower()
+            if lower == b"content-type":
+                kind = value
+            elif lower == b"content-length":
+                length = value
+    found = _kind_of(kind)
+    return found if found and (found != "application/json" or _is_sniffed(found, length)) else ""
+
+
+@lru_cache(maxsize=64)
+def _kind_of(content_type: bytes) -> str:
+    """The type that a reply says it has, where it is JSON or a stream: an application has few."""
+    kind = kind_of(content_type.decode("latin-1"))
+    return kind if kind == "application/json" or framing_for(kind) is not None else ""
+
+
+def _is_sniffed(kind: str, length: bytes) -> bool:
+    return kind == "application/json" and length.isdigit() and int(length) <= _SNIFFED
+
+
+def is_told(raw: bytes) -> bool:
+    """Whether JSON, whole and in any of its encodings, can say what format it is in."""
+    # Where there are zeros it is in UTF-16 or UTF-32, where it would be written otherwise.
+    return b"\0" in raw or _tells(raw) is not None
+
+
 def screen_of(
     exchange: Exchange,
     status: int,
@@ -99,8 +146,7 @@ def screen_of(
         return screen_for(exchange, status=status, content_type=kind, codec=codec)
     if (framing := framing_for(kind)) is not None:
         return _SniffingEvents(EventScreen(exchange, _sniffing_codec(), framing), framing)
-    length = headers.get(b"content-length", b"")
-    if kind != "application/json" or not length.isdigit() or int(length) > _SNIFFED:
+    if not _is_sniffed(kind, headers.get(b"content-length", b"")):
         return None
     return _Sniffing(JsonScreen(exchange, _sniffing_codec()))
 
@@ -170,8 +216,7 @@ class _Sniffing:
 
     def finish(self) -> Flow[bytes]:
         raw = bytes(self._body)
-        if b"\0" not in raw and not _tells(raw):
-            # Nor is it in UTF-16, where this would be written otherwise.
+        if not is_told(raw):
             return raw
         try:
             body = json.loads(raw)
@@ -206,7 +251,7 @@ class _SniffingEvents:
         """Whether a chunk is to be passed on as it came, and nothing to be kept of it."""
         if self._between:
             # Whole events, as most applications send them.
-            return chunk.endswith(b"\n\n") and not _tells(chunk)
+            return chunk[-2:] == b"\n\n" and _tells(chunk) is None
         return self._passing
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
