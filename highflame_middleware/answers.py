@@ -10,13 +10,13 @@ import json
 from collections.abc import MutableMapping
 from typing import Any
 
-from .bodies import internal_fault
 from .codecs import framing_for
 from .codecs.framing import Framing
 from .errors import BlockedError, HighflameError
 from .exchange import Exchange
 from .flow import Flow
 from .guard.verdict import DecisionEvent
+from .nested import Nested
 from .route import DECISION_HEADER, Refusal, bears_traces, decision_in, may_refuse, refusal_in
 from .screens import MAX_HELD, Screen, refusal_of
 
@@ -66,7 +66,7 @@ class AnswerScreen:
         raises: bool,
     ) -> None:
         self.stopped: HighflameError | None = None
-        self._inner, self._exchange, self._codec = inner, exchange, exchange.call.codec
+        self._inner, self._exchange, self._codec = Nested(inner, exchange), exchange, exchange.call.codec
         self._dialect, self._status, self._headers = dialect, status, headers
         self._framing, self._raises = framing, raises
         self._splitter = framing.splitter() if framing is not None else None
@@ -77,7 +77,7 @@ class AnswerScreen:
     @property
     def concluded(self) -> bool:
         """Whether the reply has said that it ends here, whatever bytes are still to come."""
-        return bool(getattr(self._inner, "concluded", False))
+        return self._inner.concluded
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
         if self.stopped is not None:
@@ -106,19 +106,14 @@ class AnswerScreen:
             elif last := self._splitter.finish():
                 self._settled(last)
             rest = yield from self._leave()
-        if self.stopped is None and (inner := self._inner) is not None:
-            try:
-                rest += yield from inner.finish()
-                self.stopped = inner.stopped
-            except Exception as error:
-                if self._exchange.policy.holds:
-                    raise
-                self._without(error)
+        if self.stopped is None:
+            rest += yield from self._inner.finish()
+            self.stopped = self._inner.stopped
         return rest
 
     def refusal(self, error: HighflameError) -> bytes:
-        if self._inner is not None:
-            return self._inner.refusal(error)
+        if (screen := self._inner.screen) is not None:
+            return screen.refusal(error)
         return refusal_of(self._codec, self._framing, error)
 
     def _settled(self, raw: bytes) -> bool:
@@ -154,23 +149,9 @@ class AnswerScreen:
         return (yield from self._on(held)) if self.stopped is None else b""
 
     def _on(self, chunk: bytes) -> Flow[bytes]:
-        inner = self._inner
-        if inner is None:
-            return chunk
-        try:
-            out = yield from inner.feed(chunk)
-        except Exception as error:
-            if self._exchange.policy.holds:
-                raise
-            self._without(error)
-            return chunk
-        self.stopped = inner.stopped
+        out = yield from self._inner.feed(chunk)
+        self.stopped = self._inner.stopped
         return out
-
-    def _without(self, error: Exception) -> None:
-        """Go on without the guard's screen where it only looks on: what was held for this one is not lost by it."""
-        self._inner = None
-        internal_fault(error, "reading a reply")
 
     def _note(self, found: Refusal) -> None:
         verdict = found.verdict

@@ -11,13 +11,13 @@ import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .bodies import internal_fault
 from .codecs import framing_for
 from .codecs.framing import Framing
 from .codecs.parts import Codec, dump_json
 from .errors import HighflameError, UnreadableError, UnsupportedError
 from .exchange import Exchange
 from .flow import Flow
+from .nested import Nested
 from .screens import MAX_HELD, Screen, refusal_of, screen_for
 from .translation import (
     StreamTranslation,
@@ -123,13 +123,13 @@ class InterpretedScreen:
         framing: Framing | None,
     ) -> None:
         self.stopped: HighflameError | None = None
-        self._inner, self._speech, self._exchange = inner, speech, exchange
+        self._inner, self._speech = Nested(inner, exchange), speech
         self._codec, self._framing = codec, framing
 
     @property
     def concluded(self) -> bool:
         """Whether the reply has said that it ends here, whatever bytes are still to come."""
-        return bool(getattr(self._inner, "concluded", False))
+        return self._inner.concluded
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
         if self.stopped is not None:
@@ -150,37 +150,18 @@ class InterpretedScreen:
             self.stopped = error
             return b""
         out = (yield from self._judged(said)) if said else b""
-        if self.stopped is None and (inner := self._inner) is not None:
-            try:
-                out += yield from inner.finish()
-                self.stopped = inner.stopped
-            except Exception as error:
-                if self._exchange.policy.holds:
-                    raise
-                self._without(error)
+        if self.stopped is None:
+            out += yield from self._inner.finish()
+            self.stopped = self._inner.stopped
         return out
 
     def refusal(self, error: HighflameError) -> bytes:
         return refusal_of(self._codec, self._framing, error)
 
     def _judged(self, said: bytes) -> Flow[bytes]:
-        inner = self._inner
-        if inner is None:
-            return said
-        try:
-            out = yield from inner.feed(said)
-        except Exception as error:
-            if self._exchange.policy.holds:
-                raise
-            self._without(error)
-            return said
-        self.stopped = inner.stopped
+        out = yield from self._inner.feed(said)
+        self.stopped = self._inner.stopped
         return out
-
-    def _without(self, error: Exception) -> None:
-        """Go on without the guard's screen where it only looks on: the reply is translated all the same."""
-        self._inner = None
-        internal_fault(error, "reading a reply")
 
 
 class _Whole:

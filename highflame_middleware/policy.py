@@ -46,9 +46,9 @@ def guard_of(settings: Settings) -> Any:
     if settings.guard_options or settings.policies:
         raise ConfigError("guard_options and policies are for guard='embedded': leave them out with another guard")
     if guard == "shield":
-        from .shield.guard import ShieldGuard  # noqa: PLC0415 - its client is only loaded where it is asked
+        from .shield.client import Highflame  # noqa: PLC0415 - it is only loaded where it is asked
 
-        return ShieldGuard.of(settings)
+        return Highflame(settings=settings, timeout=settings.deadline).as_guard()
     return guard
 
 

@@ -13,6 +13,7 @@ from highflame_middleware.drivers import perform
 from highflame_middleware.exchange import Exchange
 from highflame_middleware.flow import run
 from highflame_middleware.interpreter import InterpretedScreen, Interpreter
+from highflame_middleware.nested import Nested
 from highflame_middleware.screens import Screen
 from highflame_middleware.testing import FakeGuard
 from tests.exchanges import Passed, cuts, exchange, passed, sse
@@ -138,18 +139,20 @@ def test_a_fault_of_a_guard_that_only_looks_on(monkeypatch: pytest.MonkeyPatch) 
     """The reply is translated to its end, without it."""
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     for kind, content in ((JSON, WHOLE), (SSE, STREAM)):
-        screen, _ = screened(owned(FakeGuard(), mode="monitor", recording=True), kind)
+        owner = owned(FakeGuard(), mode="monitor", recording=True)
+        screen, _ = screened(owner, kind)
         assert isinstance(screen, InterpretedScreen)
-        screen._inner = Faulty()
+        screen._inner = Nested(Faulty(), owner)
         out = passed(screen, cuts(content, [50]))
         assert b"SECRET" in out.content if kind == JSON else texts(out) == "The SECRET is out."
 
 
 def test_a_fault_of_a_guard_that_holds() -> None:
     for kind, content in ((JSON, WHOLE), (SSE, STREAM)):
-        screen, _ = screened(owned(FakeGuard()), kind)
+        owner = owned(FakeGuard())
+        screen, _ = screened(owner, kind)
         assert isinstance(screen, InterpretedScreen)
-        screen._inner = Faulty()
+        screen._inner = Nested(Faulty(), owner)
         with pytest.raises(ZeroDivisionError):
             passed(screen, cuts(content, [50]))
 

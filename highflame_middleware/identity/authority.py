@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ..errors import GuardError, IdentityUnavailableError
 from ..flow import Flow
-from ..shield.calls import Clock, patiently
+from ..shield.attempts import Clock, patiently
 from ..shield.circuit import Circuit
 from ..shield.messages import Incoming, Outgoing
 from .keyring import MAX_DOCUMENT

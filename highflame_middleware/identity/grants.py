@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ConfigError, IdentityError, IdentityUnavailableError
 from ..flow import Flow, arun, run
-from ..shield.calls import Clock
+from ..shield.attempts import Clock
 from ..shield.fields import dump, number_of, text_of
 from ..shield.messages import Incoming, Outgoing
 from ..shield.transport import Transport

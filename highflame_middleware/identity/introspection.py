@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from ..errors import ConfigError, IdentityUnavailableError, RevokedError
 from ..flow import Flow
-from ..shield.calls import Clock
+from ..shield.attempts import Clock
 from ..shield.fields import dump
 from ..shield.messages import Outgoing
 from ..types import Secret

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import ConfigError, GuardError, IdentityUnavailableError, TokenError
 from ..flow import Flow
-from ..shield.calls import Clock
+from ..shield.attempts import Clock
 from ..shield.flights import Flight
 from ..shield.messages import Join, Outgoing, Pause, Send
 from ..shield.transport import Transport

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from ..errors import ConfigError, GuardError, IdentityUnavailableError, RevokedError, TokenError
 from ..flow import Flow
-from ..shield.calls import Clock
+from ..shield.attempts import Clock
 from ..shield.circuit import Circuit
 from ..shield.credentials import Bearer, ServiceKey, is_service_key
 from ..shield.fields import text_of

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from ..errors import ConfigError, InsufficientError, TokenError
 from ..flow import Flow, arun, run
-from ..shield.calls import Clock
+from ..shield.attempts import Clock
 from ..shield.transport import Transport
 from ..types import Secret
 from .addresses import safe_url

@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config import UNSET, Settings, Unset
 from ..errors import ConfigError
 from ..types import Secret
+from .guard import ShieldGuard
 from .questions import seconds_of
 from .resources import DebugResource, DetectorsResource, DetectResource, GuardResource, UsageResource
 from .service import Service
 from .transport import Transport
-
-if TYPE_CHECKING:
-    from .guard import ShieldGuard
 
 __all__ = ["SHIELD_URL", "TOKEN_URL", "Highflame"]
 
@@ -150,8 +148,6 @@ class Highflame:
 
         ``deadline``, in seconds, bounds one evaluation; the door has its own as well.
         """
-        from .guard import ShieldGuard  # noqa: PLC0415 - which is made of a client
-
         return ShieldGuard(self, deadline=deadline)
 
     def close(self) -> None:

@@ -9,19 +9,17 @@ import os
 import threading
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ..errors import AuthenticationError, GuardError, GuardTimeoutError, InvalidResponseError
 from ..flow import Flow
 from ..types import Secret
 from .answers import error_of
+from .attempts import Clock, patiently
 from .circuit import Circuit
 from .fields import dump, load, number_of, table_of, text_of
 from .flights import Flight
 from .messages import Join, Outgoing
-
-if TYPE_CHECKING:
-    from .calls import Clock
 
 __all__ = ["Bearer", "Credentials", "ServiceKey", "Ticket", "is_service_key"]
 
@@ -174,8 +172,6 @@ class ServiceKey:
         flight.land(result, error)
 
     def _exchange(self, clock: Clock) -> Flow[Ticket]:
-        from .calls import patiently  # noqa: PLC0415 - calls are signed by what stands here
-
         request = Outgoing(
             method="POST",
             url=self._token_url,

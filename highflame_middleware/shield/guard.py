@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..types import Decision, GuardRequest, GuardResponse, Mode, Stage
-from .client import Highflame
-
-if TYPE_CHECKING:
-    from ..config import Settings
+from .resources import GuardResource
 
 __all__ = ["ShieldGuard"]
 
 _ALLOWED = GuardResponse(decision=Decision.ALLOW)
+
+
+class Client(Protocol):
+    """What asks Shield: `Highflame`."""
+
+    @property
+    def guard(self) -> GuardResource:
+        """Its questions about texts."""
+        ...
 
 
 class ShieldGuard:
@@ -23,24 +29,20 @@ class ShieldGuard:
     taken, or a question that Shield refuses, stops even where ``fail_open`` is set. Where the mode only reports,
     the verdict says what Shield would have decided.
 
-    >>> ShieldGuard(Highflame(api_key="zid_sk_1")).local
+    >>> from highflame_middleware import Highflame
+    >>> Highflame(api_key="zid_sk_1").as_guard().local
     False
     """
 
     name = "shield"
     local = False
 
-    def __init__(self, client: Highflame, *, deadline: float | None = None) -> None:
+    def __init__(self, client: Client, *, deadline: float | None = None) -> None:
         self._client = client
         self._deadline = deadline
 
-    @classmethod
-    def of(cls, settings: Settings) -> ShieldGuard:
-        """The guard for some settings; one evaluation takes at most their deadline."""
-        return cls(Highflame(settings=settings, timeout=settings.deadline))
-
     @property
-    def client(self) -> Highflame:
+    def client(self) -> Client:
         """What it asks with."""
         return self._client
 

@@ -13,7 +13,8 @@ from .._version import __version__
 from ..flow import Flow, arun, run
 from ..types import Secret
 from .answers import error_of, verdict_of
-from .calls import Clock, ask
+from .attempts import Clock
+from .calls import ask
 from .circuit import Circuit
 from .credentials import Bearer, Credentials, ServiceKey, Ticket, is_service_key
 from .events import EventReader

@@ -8,7 +8,7 @@ from ..errors import APIConnectionError, APIError, AuthenticationError, GuardTim
 from ..flow import Flow
 from ..types import Challenge, GuardResponse, Secret
 from .answers import error_of
-from .calls import Clock, patiently
+from .attempts import Clock, patiently
 from .credentials import read_ticket
 from .fields import dump, load
 from .messages import Outgoing, Pause

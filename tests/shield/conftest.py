@@ -17,4 +17,4 @@ def there() -> Iterator[ScriptedShield]:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("highflame_middleware.shield.calls._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("highflame_middleware.shield.attempts._FIRST_PAUSE", 0.01)
