@@ -11,7 +11,7 @@ from typing import Any
 from google.genai import types
 
 from highflame_middleware.translation import load_translator
-from tests.instrumentation.kits import Kit, anthropic, bedrock, google, openai
+from tests.instrumentation.kits import Kit, anthropic, bedrock, google, held, openai
 from tests.servers import Server
 from tests.translation.hearing import Heard, collect, hear_reply
 
@@ -44,8 +44,8 @@ class Speaker:
         """Make the call and read its reply to the end."""
         kit = self.kit
         if kind == "sync":
-            client = kit.make(kind, server.url, **options)
-            return kit.finish(self.ask(_inner(client), stream))
+            with held(kit.make(kind, server.url, **options)) as client:
+                return kit.finish(self.ask(_inner(client), stream))
 
         async def call() -> Any:
             made = kit.make(kind, server.url, **options)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module, util
 from typing import Any
 
 from tests.servers import Respond, Server
 
-__all__ = ["KITS", "PIECES", "PROMPT", "SPOKEN", "Case", "Kit", "installed_kits"]
+__all__ = ["KITS", "PIECES", "PROMPT", "SPOKEN", "Case", "Kit", "held", "installed_kits"]
 
 # By the kit's module: what must be importable for it.
 KITS: Mapping[str, str] = {
@@ -87,7 +87,7 @@ class Kit:
         made = isinstance(server, Server)
         if kind == "sync":
             client = self.make(kind, server.url, **options) if made else server
-            with client if hasattr(client, "__exit__") else _Held(client) as entered:
+            with held(client) as entered:
                 return self.finish(case.call(entered))
 
         async def call() -> Any:
@@ -100,17 +100,9 @@ class Kit:
         return asyncio.run(call())
 
 
-class _Held:
-    """A client that need not be closed, as a context manager."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __enter__(self) -> Any:
-        return self._client
-
-    def __exit__(self, *exc: object) -> None:
-        pass
+def held(client: Any) -> Any:
+    """A client as a context manager, whether it need be closed or not."""
+    return client if hasattr(client, "__exit__") else nullcontext(client)
 
 
 def installed_kits() -> list[Kit]:
