@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
@@ -28,15 +29,22 @@ def _answer(body: bytes, path: str) -> tuple[str, bytes]:  # noqa: ARG001
 
 def _client(witness: Witness, *, asynchronous: bool) -> Any:
     genai = import_module("google.genai")
-    # The library that this version builds its own clients on; aiohttp is left out where a transport is given.
     if "client_args" not in import_module("google.genai.types").HttpOptions.model_fields:
         raise UntriedError
-    own = getattr(genai.Client(api_key="probe")._api_client, "_httpx_client", None)  # noqa: SLF001
+    # A client reads the system's certificates for each library that it might use, unless it is given a context;
+    # this one trusts nobody, and nothing is sent.
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    arguments: dict[str, dict[str, Any]] = {
+        "client_args": {"verify": trust, "trust_env": False},
+        "async_client_args": {"verify": trust, "ssl": trust, "trust_env": False},
+    }
+    # The library that this version builds its own clients on; aiohttp is left out where a transport is given.
+    bare = genai.Client(api_key="probe", http_options=arguments)
+    own = getattr(bare._api_client, "_httpx_client", None)  # noqa: SLF001
     library = library_of(type(own)) if own is not None else import_module("httpx")
     made = silent_client(library, witness, _answer, asynchronous=asynchronous)
-    arguments = "async_client_args" if asynchronous else "client_args"
-    options = {arguments: {"transport": made._transport, "trust_env": False}}  # noqa: SLF001 - no other way in
-    return genai.Client(api_key="probe", http_options=options)
+    arguments["async_client_args" if asynchronous else "client_args"]["transport"] = made._transport  # noqa: SLF001 - no other way in
+    return genai.Client(api_key="probe", http_options=arguments)
 
 
 def _blocking(witness: Witness) -> str:
