@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.guard.data import Figure
-from benchmarks.train_injection import CONTEXTUAL, DATA, Examples, Row, alike, fit, labelled, load
+from benchmarks.guard.learning import CONTEXTUAL, DATA, Examples, Row, alike, fit, labelled, load
 from highflame_middleware.engine.normal import fold
 from highflame_middleware.engine.wording.classifier import Classifier
 from highflame_middleware.engine.wording.injection import THRESHOLD
