@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .anthropic_blocks import NAME, read_finish, read_usage, write_block, write_finish, write_usage
+from .blocks import Blocks
 from .conversation import (
     ArgumentsDelta,
     Delta,
@@ -154,19 +155,11 @@ def _thought(text: Any, signature: Any) -> Iterator[Delta]:
 
 
 class StreamWriter:
-    """Writes a stream: one block open at a time.
-
-    Tools that are called while another's arguments still grow wait until those are whole, which
-    is when anything else follows: formats that write them at once need not say when one ends.
-    """
+    """Writes a stream: one block open at a time."""
 
     def __init__(self, model: str | None = None) -> None:
         self._model = model
-        self._index = -1
-        self._open: str | None = None
-        self._calls: dict[int, int | list[str]] = {}
-        self._waiting: list[ToolCallOpened] = []
-        self._held = Held()
+        self._blocks = Blocks(stop=_stopped, call=_called, argue=_argued)
         self._finish: Finish | None = None
         self._started = self._ended = False
 
@@ -187,7 +180,7 @@ class StreamWriter:
         elif isinstance(delta, ReasoningDelta):
             yield from self._think(delta)
         elif isinstance(delta, ToolCallOpened | ArgumentsDelta):
-            yield from self._call_or_argue(delta)
+            yield from self._blocks.take(delta)
         elif isinstance(delta, PartDelta):
             block = write_block(delta.part, Lost(NAME), answering=True)
             if block is not None:
@@ -211,70 +204,28 @@ class StreamWriter:
         return {"type": "message_start", "message": message}
 
     def _begin(self, kind: str, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        yield from self._close()
-        self._index += 1
-        self._open = kind
-        yield {"type": "content_block_start", "index": self._index, "content_block": block}
-
-    def _close(self) -> Iterator[dict[str, Any]]:
-        """End the open block, and write the calls that waited for it."""
-        if self._open is None:
-            return
-        self._open = None
-        yield {"type": "content_block_stop", "index": self._index}
-        waiting, self._waiting = self._waiting, []
-        for call in waiting:
-            pieces = self._calls[call.index]
-            yield from self._call(call)
-            if isinstance(pieces, list) and pieces:
-                yield self._delta({"type": "input_json_delta", "partial_json": "".join(pieces)})
-            self._open = None
-            yield {"type": "content_block_stop", "index": self._index}
-
-    def _delta(self, delta: dict[str, Any]) -> dict[str, Any]:
-        return {"type": "content_block_delta", "index": self._index, "delta": delta}
+        yield from self._blocks.open(kind)
+        yield _begun(self._blocks.index, block)
 
     def _grow(self, kind: str, delta: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        if self._open != kind:
+        if self._blocks.kind != kind:
             empty = {"text": ""} if kind == "text" else {"thinking": "", "signature": ""}
             yield from self._begin(kind, {"type": kind, **empty})
-        yield self._delta(delta)
+        yield _grown(self._blocks.index, delta)
 
     def _think(self, delta: ReasoningDelta) -> Iterator[dict[str, Any]]:
         if delta.text:
             yield from self._grow("thinking", {"type": "thinking_delta", "thinking": delta.text})
         if delta.signature:
             yield from self._grow("thinking", {"type": "signature_delta", "signature": delta.signature})
-            yield from self._close()
+            yield from self._blocks.close()
         if delta.sealed is not None:
             yield from self._begin("redacted_thinking", {"type": "redacted_thinking", "data": delta.sealed})
-            yield from self._close()
-
-    def _call(self, call: ToolCallOpened) -> Iterator[dict[str, Any]]:
-        block = {"type": "tool_use", "id": safe_id(call.id), "name": call.name, "input": {}}
-        yield from self._begin("tool_use", block)
-        self._calls[call.index] = self._index
-
-    def _call_or_argue(self, delta: ToolCallOpened | ArgumentsDelta) -> Iterator[dict[str, Any]]:
-        place = self._calls.get(delta.index)
-        if isinstance(delta, ToolCallOpened):
-            if place is not None:
-                raise UntranslatableError("a tool call begins twice")
-            if self._open == "tool_use":
-                self._calls[delta.index] = []
-                self._waiting.append(delta)
-            else:
-                yield from self._call(delta)
-        elif isinstance(place, list):
-            place.append(self._held.add(delta.text))
-        elif place is None or self._open is None or place != self._index:
-            raise UntranslatableError("arguments belong to a tool call that is not open")
-        elif delta.text:
-            yield self._delta({"type": "input_json_delta", "partial_json": delta.text})
+            yield from self._blocks.close()
 
     def _end(self, ended: Ended) -> Iterator[dict[str, Any]]:
         self._ended = True
-        yield from self._close()
+        yield from self._blocks.close()
         if ended.error is not None:
             yield {"type": "error", "error": {"type": "api_error", "message": ended.error}}
             return
@@ -282,3 +233,23 @@ class StreamWriter:
         reason = {"stop_reason": write_finish(finish.reason), "stop_sequence": None}
         yield {"type": "message_delta", "delta": reason, "usage": write_usage(ended.usage or finish.usage)}
         yield {"type": "message_stop"}
+
+
+def _begun(index: int, block: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "content_block_start", "index": index, "content_block": block}
+
+
+def _grown(index: int, delta: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": delta}
+
+
+def _stopped(index: int) -> dict[str, Any]:
+    return {"type": "content_block_stop", "index": index}
+
+
+def _called(index: int, call: ToolCallOpened) -> dict[str, Any]:
+    return _begun(index, {"type": "tool_use", "id": safe_id(call.id), "name": call.name, "input": {}})
+
+
+def _argued(index: int, text: str) -> dict[str, Any]:
+    return _grown(index, {"type": "input_json_delta", "partial_json": text})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from .bedrock_blocks import NAME, read_finish, read_usage, write_blocks, write_finish, write_usage
+from .blocks import Blocks
 from .conversation import (
     ArgumentsDelta,
     Delta,
@@ -22,12 +23,13 @@ from .conversation import (
     Usage,
 )
 from .fields import integer, mapping, string
-from .leftovers import Held, Lost, total
+from .leftovers import Lost, total
 from .translator import UntranslatableError
 from .turns import safe_id
 
 __all__ = ["StreamReader", "StreamWriter"]
 
+_Event: TypeAlias = tuple[str, Any]
 _BROKEN = "the stream broke off"
 
 
@@ -101,18 +103,10 @@ class StreamReader:
 
 
 class StreamWriter:
-    """Writes a stream: one block open at a time.
-
-    Tools that are called while another's arguments still grow wait until those are whole, which
-    is when anything else follows: formats that write them at once need not say when one ends.
-    """
+    """Writes a stream: one block open at a time."""
 
     def __init__(self, model: str | None = None) -> None:  # noqa: ARG002 - no event names one
-        self._index = -1
-        self._open: str | None = None
-        self._calls: dict[int, int | list[str]] = {}
-        self._waiting: list[ToolCallOpened] = []
-        self._held = Held()
+        self._blocks = Blocks(stop=_stopped, call=_called, argue=_argued)
         self._usage: Usage | None = None
         self._started = self._stopped = self._ended = False
 
@@ -121,7 +115,7 @@ class StreamWriter:
         """The events that say a delta."""
         return () if self._ended else list(self._say(delta))
 
-    def _say(self, delta: Delta) -> Iterator[tuple[str, Any]]:
+    def _say(self, delta: Delta) -> Iterator[_Event]:
         if not self._started and not (isinstance(delta, Ended) and delta.error is not None):
             self._started = True
             yield "messageStart", {"role": "assistant"}
@@ -133,7 +127,7 @@ class StreamWriter:
         elif isinstance(delta, ReasoningDelta):
             yield from self._think(delta)
         elif isinstance(delta, ToolCallOpened | ArgumentsDelta):
-            yield from self._call_or_argue(delta)
+            yield from self._blocks.take(delta)
         elif isinstance(delta, PartDelta):
             self._refuse(delta)
         elif isinstance(delta, Finish):
@@ -148,80 +142,52 @@ class StreamWriter:
         if isinstance(delta.part, MediaPart | OtherPart):
             raise UntranslatableError(f"{NAME} does not stream {kind}")
 
-    def _close(self) -> Iterator[tuple[str, Any]]:
-        """End the open block, and write the calls that waited for it."""
-        if self._open is None:
-            return
-        self._open = None
-        yield "contentBlockStop", {"contentBlockIndex": self._index}
-        waiting, self._waiting = self._waiting, []
-        for call in waiting:
-            pieces = self._calls[call.index]
-            yield from self._call(call)
-            if isinstance(pieces, list) and pieces:
-                yield self._delta({"toolUse": {"input": "".join(pieces)}})
-            self._open = None
-            yield "contentBlockStop", {"contentBlockIndex": self._index}
-
-    def _delta(self, delta: dict[str, Any]) -> tuple[str, Any]:
-        return "contentBlockDelta", {"delta": delta, "contentBlockIndex": self._index}
-
-    def _grow(self, kind: str, delta: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    def _grow(self, kind: str, delta: dict[str, Any]) -> Iterator[_Event]:
         """More of a block, which begins with its first piece."""
-        if self._open != kind:
-            yield from self._close()
-            self._index += 1
-            self._open = kind
-        yield self._delta(delta)
+        if self._blocks.kind != kind:
+            yield from self._blocks.open(kind)
+        yield _grown(self._blocks.index, delta)
 
-    def _think(self, delta: ReasoningDelta) -> Iterator[tuple[str, Any]]:
+    def _think(self, delta: ReasoningDelta) -> Iterator[_Event]:
         if delta.text:
             yield from self._grow("thinking", {"reasoningContent": {"text": delta.text}})
         if delta.signature is not None:
             yield from self._grow("thinking", {"reasoningContent": {"signature": delta.signature}})
-            yield from self._close()
+            yield from self._blocks.close()
         if delta.sealed is not None:
-            yield from self._close()
+            yield from self._blocks.close()
             yield from self._grow("sealed", {"reasoningContent": {"redactedContent": delta.sealed}})
-            yield from self._close()
+            yield from self._blocks.close()
 
-    def _call_or_argue(self, delta: ToolCallOpened | ArgumentsDelta) -> Iterator[tuple[str, Any]]:
-        place = self._calls.get(delta.index)
-        if isinstance(delta, ToolCallOpened):
-            if place is not None:
-                raise UntranslatableError("a tool call begins twice")
-            if self._open == "toolUse":
-                self._calls[delta.index] = []
-                self._waiting.append(delta)
-            else:
-                yield from self._call(delta)
-        elif isinstance(place, list):
-            place.append(self._held.add(delta.text))
-        elif place is None or self._open is None or place != self._index:
-            raise UntranslatableError("arguments belong to a tool call that is not open")
-        elif delta.text:
-            yield self._delta({"toolUse": {"input": delta.text}})
-
-    def _call(self, call: ToolCallOpened) -> Iterator[tuple[str, Any]]:
-        yield from self._close()
-        self._index += 1
-        self._open = "toolUse"
-        self._calls[call.index] = self._index
-        start = {"toolUse": {"toolUseId": safe_id(call.id), "name": call.name}}
-        yield "contentBlockStart", {"start": start, "contentBlockIndex": self._index}
-
-    def _stop(self, finish: Finish) -> Iterator[tuple[str, Any]]:
+    def _stop(self, finish: Finish) -> Iterator[_Event]:
         if self._stopped:
             return
         self._stopped = True
         self._usage = finish.usage or self._usage
-        yield from self._close()
+        yield from self._blocks.close()
         yield "messageStop", {"stopReason": write_finish(finish.reason)}
 
-    def _end(self, ended: Ended) -> Iterator[tuple[str, Any]]:
+    def _end(self, ended: Ended) -> Iterator[_Event]:
         self._ended = True
         if ended.error is not None:
             yield "internalServerException", {"message": ended.error}
             return
         yield from self._stop(Finish("stop"))
         yield "metadata", {"usage": write_usage(ended.usage or self._usage), "metrics": {"latencyMs": 0}}
+
+
+def _grown(index: int, delta: dict[str, Any]) -> _Event:
+    return "contentBlockDelta", {"delta": delta, "contentBlockIndex": index}
+
+
+def _stopped(index: int) -> _Event:
+    return "contentBlockStop", {"contentBlockIndex": index}
+
+
+def _called(index: int, call: ToolCallOpened) -> _Event:
+    start = {"toolUse": {"toolUseId": safe_id(call.id), "name": call.name}}
+    return "contentBlockStart", {"start": start, "contentBlockIndex": index}
+
+
+def _argued(index: int, text: str) -> _Event:
+    return _grown(index, {"toolUse": {"input": text}})
