@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 import atheris
 
 with atheris.instrument_imports(include=["highflame_middleware"]):
-    from tests.asgi import test_fuzz, test_fuzz_replies
+    from tests.asgi import test_fuzz, test_fuzz_identity, test_fuzz_replies
 
 _TARGETS = {
     name: test.hypothesis
-    for module in (test_fuzz, test_fuzz_replies)
+    for module in (test_fuzz, test_fuzz_identity, test_fuzz_replies)
     for name, test in vars(module).items()
     if hasattr(test, "hypothesis")
 }

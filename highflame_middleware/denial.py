@@ -36,6 +36,7 @@ _DECISIONS: Mapping[Decision, int] = MappingProxyType(
 )
 # RFC 9470, with the level of assurance that Highflame's authorisation server knows.
 _STEP_UP = 'Bearer error="insufficient_user_authentication", acr_values="urn:highflame:aarm:step_up"'
+_INVALID_TOKEN = 'Bearer error="invalid_token"'  # noqa: S105 - RFC 6750
 # Seconds after which it is worth to ask again about what was deferred, where the guard does not say.
 _DEFERRED = 5.0
 _FAULTS: tuple[tuple[type[HighflameError], int, str], ...] = (
@@ -158,6 +159,9 @@ def deny(
         )
     if isinstance(error, IdentityError):
         name = error.code
+        if (status or found) == 401:
+            # A 401 has to say how somebody is let in; a door that knows more says it in ``headers``.
+            told.append(("www-authenticate", "Bearer" if name == "missing_token" else _INVALID_TOKEN))
     if isinstance(error, QuotaError | IdentityUnavailableError):
         told.append(("retry-after", _seconds(error.retry_after)))
     given = [(name, value) for name, value in headers if name not in ("content-type", "content-length")]

@@ -16,6 +16,8 @@
 `reports`          further headers of replies: the id, what the guard said
 `uploads`          the rest of a form that is longer than what is read at once
 `departures`       callers who leave before the answer: what is done for them ends
+`lifespan`         the application's end, at which what requests have had opened is closed
+`glance`           replies to requests without a body: most pass at a glance
 `reply`            replies: held until the guard lets them go; `screening`, `text_screen`: how they are read
 `sockets`          websockets: every frame, both ways; `frame_streams`: frames that are pieces of longer texts
 `dependencies`     the caller's context for frameworks that inject it

@@ -5,8 +5,13 @@ The authenticator is one of `highflame_middleware.identity`, or any object with 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
+
+import anyio
 
 from ..asgi_types import Send
 from ..errors import ConfigError, IdentityError, TokenError
@@ -14,6 +19,10 @@ from .paths import PathSet, PathTable
 
 __all__ = ["Admission", "send_document"]
 
+_HOST = re.compile(r"[A-Za-z0-9._~%:\[\]-]+")
+# What stands in a path as it was sent.
+_SPELLED = "/%~!$&'()*+,;=:@"
+_PATIENCE = 2.0  # seconds that closing may take
 _REFUSED_HEADERS = frozenset({"www-authenticate", "dpop-nonce", "retry-after", "cache-control"})
 
 
@@ -65,6 +74,13 @@ class Admission:
                 return None
             raise
 
+    async def aclose(self) -> None:
+        """Close what the authenticator has open on the running event loop, if it can."""
+        close = getattr(self._authenticator, "aclose", None)
+        if close is not None:
+            with anyio.move_on_after(_PATIENCE), suppress(Exception):
+                await close()
+
     def challenge(self, error: IdentityError) -> tuple[int, tuple[tuple[str, str], ...]]:
         """Status and headers of the answer to somebody who is not let in."""
         refusal = self._authenticator.refuse(error)
@@ -90,7 +106,11 @@ def _url_of(scope: Any, head: Mapping[bytes, bytes]) -> str:
     if not host:
         name, port = (*(scope.get("server") or ("localhost", None)), None)[:2]
         host = name if port is None else f"{name}:{port}"
-    path = scope.get("raw_path") or scope["path"].encode()
-    query = scope.get("query_string", b"")
-    target = path.partition(b"?")[0] + (b"?" + query if query else b"")
-    return f"{scope.get('scheme', 'http')}://{host}{target.decode('latin-1')}"
+    elif not _HOST.fullmatch(host):
+        # It might go on into a path of its own: then an address without a host is none that a proof can be for.
+        host = ""
+    raw = scope.get("raw_path")
+    # Where a path ends the server has said already: nothing in it begins a query or a fragment.
+    path = quote(raw.partition(b"?")[0], safe=_SPELLED) if raw else quote(scope["path"], errors="replace")
+    query = scope.get("query_string", b"").decode("latin-1")
+    return f"{scope.get('scheme', 'http')}://{host}{path}{'?' if query else ''}{query}"

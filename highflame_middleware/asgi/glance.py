@@ -15,6 +15,8 @@ from .screening import is_told, telling_kind
 
 __all__ = ["Glance"]
 
+_CONTENT = frozenset({"http.response.body", "http.response.pathsend"})
+
 
 class Glance:
     """One request's ``send``: adds the request id, and looks whether the reply is to be screened.
@@ -58,7 +60,15 @@ class Glance:
         responder = self._responder
         if responder is not None:
             return responder.send(message)
-        if message["type"] == "http.response.start":
+        what = message["type"]
+        if self._held:
+            return self._look(message)
+        # One that comes twice is for the server to refuse.
+        if what == "http.response.start" and self._start is None:
+            headers = message.get("headers", ())
+            if not isinstance(headers, list | tuple):
+                # Read more than once from here on.
+                message = {**message, "headers": list(headers)}
             kind = telling_kind(message["status"], message.get("headers", ())) if self._looks else ""
             if kind and framing_for(kind) is not None:
                 self._responder = self._respond(False)
@@ -66,10 +76,9 @@ class Glance:
             if kind:
                 self._start, self._held = message, True
                 return _at_once()
-            self._start = message = tagged(message, self._request_id, self._further)
-        elif self._held:
-            return self._look(message)
-        self._last = message
+            self._start = self._last = message = tagged(message, self._request_id, self._further)
+        elif what in _CONTENT:
+            self._last = message
         return self._send(message)
 
     async def _look(self, message: Message) -> None:

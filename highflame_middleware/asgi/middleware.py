@@ -23,7 +23,7 @@ from ..asgi_types import App, Receive, Scope, Send
 from ..caller import current_context, enter_context, leave_context
 from ..codecs.parts import Text
 from ..config import UNSET, Settings, Unset
-from ..errors import ConfigError, GuardError, HighflameError, IdentityError
+from ..errors import ConfigError, GuardError, HighflameError, IdentityError, QuotaError
 from ..exchange import Call, Exchange, Policy
 from ..flow import arun
 from ..guard.protocol import GuardLike
@@ -38,9 +38,10 @@ from .caller import Identify, Peers, head_of, identified, read_identity, request
 from .departures import attend
 from .glance import Glance
 from .incoming import Incoming, Reading, carries_body
+from .lifespan import outlived
 from .options import admission_of, count_of, formats_of, listed, metadata_of, selections_of
 from .paths import PathSet, PathTable, path_of
-from .rates import Rates
+from .rates import Rates, Spent
 from .refusals import OnBlocked, Refusals, of_handshake
 from .reply import Responder
 from .reports import Report, tagging
@@ -187,7 +188,10 @@ class HighflameMiddleware:
         request: Any = scope
         kind = request["type"]
         if kind not in ("http", "websocket"):
-            await self._app(scope, receive, send)
+            if kind == "lifespan" and (self._rates is not None or self._admission is not None):
+                await outlived(self._app, request, receive, send, self._aclose)
+            else:
+                await self._app(scope, receive, send)
             return
         head = head_of(request["headers"])
         path = path_of(request)
@@ -236,19 +240,36 @@ class HighflameMiddleware:
                     fields.update({**told, "metadata": metadata, "identity": identity})
         except ConfigError:
             raise
-        except IdentityError as error:
-            status, challenges = self._admission.challenge(error) if self._admission is not None else (None, ())
-            raise _AnsweredError(partial(answer, error=error, status=status, headers=challenges)) from error
         except HighflameError as error:
-            raise _AnsweredError(partial(answer, error=error)) from error
-        if self._rates is None:
-            return ()
-        fail_open = self._policy.fail_open or path in self._fail_open_paths
-        spent = await self._rates.spend(fields, head, scope.get("client"), fail_open=fail_open)
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in spent.headers]
+            status: int | None = None
+            challenges: tuple[tuple[str, str], ...] = ()
+            if isinstance(error, IdentityError) and self._admission is not None:
+                status, challenges = self._admission.challenge(error)
+            # Who is refused is counted as nobody: no name or key that is made up makes somebody else of them.
+            spent = await self._spent(scope, path, {}, ())
+            if isinstance(spent.error, QuotaError):
+                raise _AnsweredError(partial(answer, error=spent.error), spent.lines) from error
+            told = partial(answer, error=error, status=status, headers=challenges)
+            raise _AnsweredError(told, spent.lines if spent.error is None else ()) from error
+        spent = await self._spent(scope, path, fields, scope["headers"])
         if spent.error is not None:
-            raise _AnsweredError(partial(answer, error=spent.error), headers)
-        return headers
+            raise _AnsweredError(partial(answer, error=spent.error), spent.lines)
+        return spent.lines
+
+    async def _spent(
+        self, scope: Any, path: str, fields: Mapping[str, Any], headers: Iterable[tuple[bytes, bytes]]
+    ) -> Spent:
+        """Count the request, where requests are counted."""
+        if self._rates is None:
+            return Spent()
+        fail_open = self._policy.fail_open or path in self._fail_open_paths
+        return await self._rates.spend(fields, headers, scope.get("client"), fail_open=fail_open)
+
+    async def _aclose(self) -> None:
+        """Close what requests have had opened on this event loop."""
+        for each in (self._rates, self._admission):
+            if each is not None:
+                await each.aclose()
 
     def _policy_for(self, path: str) -> Policy | None:
         """How a request for a path is guarded, if it is."""

@@ -1,19 +1,22 @@
 """How often a caller may come: counted by user, account, key or address, with the limits package (``[limits]``).
 
 A limit is written as that package writes it: ``100/minute``, ``5/second;1000/hour``. Windows slide. Whoever has no
-user, account, application, session or key is counted by address, so that leaving it out gains nothing; a proxy's
-own address is its callers' as long as the server does not put theirs in its place. What is stored is a digest.
+user, account, application, session or key is counted by address, so that leaving it out gains nothing; who has
+several keys is counted by each, so that adding one gains nothing. A proxy's own address is its callers' as long as
+the server does not put theirs in its place. What is stored is a digest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import ipaddress
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,14 +24,16 @@ from typing import Any
 import anyio.lowlevel
 import anyio.to_thread
 
-from ..errors import ConfigError, GuardError, HighflameError, QuotaError
+from ..errors import ConfigError, GuardError, HighflameError, QuotaError, UnreadableError
 from ..extras import require
 
 __all__ = ["BY", "Rates", "Spent"]
 
 # What callers may be counted by.
 BY = ("user", "account", "application", "session", "key", "address")
-_KEYS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key", b"x-highflame-apikey")
+_KEYS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key", b"x-highflame-apikey"})
+# Keys of one request: a caller has one for us, and one for a provider.
+_MOST_KEYS = 4
 _NEEDED = {"extra": "limits", "needed": "limits>=5"}
 # Seconds that a storage may take, and that one which fails is not asked again for.
 _PATIENCE = 2.0
@@ -42,6 +47,11 @@ class Spent:
 
     headers: tuple[tuple[str, str], ...] = ()
     error: HighflameError | None = None
+
+    @property
+    def lines(self) -> list[tuple[bytes, bytes]]:
+        """The headers as they are sent."""
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +78,11 @@ class Rates:
             raise ConfigError(f"rate_storage={storage!r} is no address of a store: give 'redis://host:6379/0'")
         else:
             _shown_to_work(storage)
-        self._shared: anyio.lowlevel.RunVar[Any] = anyio.lowlevel.RunVar("highflame_rates")
+        self._shared: anyio.lowlevel.RunVar[Any] = anyio.lowlevel.RunVar(f"highflame_rates_{id(self)}")
         self._rests_until = 0.0
 
     async def spend(
-        self, fields: Mapping[str, Any], head: Mapping[bytes, bytes], client: Any, *, fail_open: bool
+        self, fields: Mapping[str, Any], headers: Iterable[tuple[bytes, bytes]], client: Any, *, fail_open: bool
     ) -> Spent:
         """Count one request.
 
@@ -82,14 +92,17 @@ class Rates:
         try:
             with anyio.fail_after(_PATIENCE):
                 for limit in self._limits:
-                    ids = (limit.by, _digest(_subject(limit.by, fields, head, client)))
-                    passed, left, wait = await self._hit(limit, ids)
+                    subjects = _subjects(limit.by, fields, headers, client)
+                    hits = [await self._hit(limit, (limit.by, _digest(subject))) for subject in subjects]
+                    passed, left, wait = min(hits, key=lambda hit: (*hit[:2], -hit[2]))
                     told.append((limit, left, wait))
                     if not passed:
                         message = (
                             f"Called more often than {_spoken(limit)} allows: wait {max(1, math.ceil(wait))} s"
                         )
                         return Spent(_headers(told), QuotaError(message, retry_after=wait))
+        except UnreadableError as error:
+            return Spent(_headers(told), error)
         except Exception as error:  # noqa: BLE001 - whatever a store raises
             return self._unknown(error, fail_open=fail_open)
         return Spent(_headers(told))
@@ -108,13 +121,20 @@ class Rates:
         wait = min(max(0.0, stats.reset_time - time.time()), float(limit.item.get_expiry()))
         return bool(passed), int(stats.remaining), wait
 
+    async def aclose(self) -> None:
+        """Close the running event loop's connections; a store that cannot do that is left as it is."""
+        strategy = self._shared.get(None)
+        if strategy is not None:
+            self._shared.set(None)
+            with anyio.move_on_after(_PATIENCE), suppress(Exception):
+                await _closed(strategy)
+
     def _here(self) -> Any:
-        try:
-            return self._shared.get()
-        except LookupError:
+        strategy = self._shared.get(None)
+        if strategy is None:
             strategy = _opened(self._storage)
             self._shared.set(strategy)
-            return strategy
+        return strategy
 
     def _unknown(self, error: Exception, *, fail_open: bool) -> Spent:
         now = time.monotonic()
@@ -136,6 +156,7 @@ class _Threaded:
 
     def __init__(self, strategy: Any) -> None:
         self._strategy = strategy
+        self.storage = strategy.storage
 
     async def hit(self, *args: Any) -> Any:
         return await self._asked(partial(self._strategy.hit, *args))
@@ -155,8 +176,23 @@ def _opened(storage: str) -> Any:
         strategies = require("limits.strategies", **_NEEDED)
         return _Threaded(strategies.SlidingWindowCounterRateLimiter(stores.storage_from_string(storage)))
     strategies = require("limits.aio.strategies", **_NEEDED)
+    return strategies.SlidingWindowCounterRateLimiter(_asynchronous(stores, storage))
+
+
+def _asynchronous(stores: Any, storage: str) -> Any:
     options = {"implementation": "redispy"} if storage.startswith("redis") else {}
-    return strategies.SlidingWindowCounterRateLimiter(stores.storage_from_string(f"async+{storage}", **options))
+    return stores.storage_from_string(f"async+{storage}", **options)
+
+
+async def _closed(strategy: Any) -> None:
+    """Close what a strategy's store has open: the clients, in the places where the limits package has them."""
+    store = getattr(strategy.storage, "bridge", strategy.storage)
+    sentinels = getattr(getattr(store, "sentinel", None), "sentinels", ())
+    clients = [getattr(store, "storage", None), getattr(store, "storage_replica", None), *sentinels]
+    for client in clients:
+        close = getattr(client, "aclose", None) or getattr(client, "close", None)
+        if close is not None and inspect.isawaitable(closing := close()):
+            await closing
 
 
 def _shown_to_work(storage: str) -> None:
@@ -166,6 +202,8 @@ def _shown_to_work(storage: str) -> None:
     errors = require("limits.errors", **_NEEDED)
     try:
         strategies.SlidingWindowCounterRateLimiter(stores.storage_from_string(storage))
+        # It wants newer packages than the other.
+        _asynchronous(stores, storage)
     except (errors.ConfigurationError, NotImplementedError, ValueError, ImportError) as error:
         scheme = storage.partition("://")[0]
         raise ConfigError(f"rate_storage: a {scheme!r} store cannot be used: {error}") from None
@@ -185,14 +223,25 @@ def _limits_of(by: Any, text: Any) -> list[_Limit]:
     ]
 
 
-def _subject(by: str, fields: Mapping[str, Any], head: Mapping[bytes, bytes], client: Any) -> str:
+def _subjects(by: str, fields: Mapping[str, Any], headers: Iterable[tuple[bytes, bytes]], client: Any) -> list[str]:
+    """Whom a request is counted as: one caller, but for one with several keys."""
     if by == "key":
-        key = next((value for name in _KEYS if (value := head.get(name))), None)
-        if key is not None:
-            return "key " + key.decode("latin-1")
+        keys = list(dict.fromkeys(_keys(headers)))
+        if len(keys) > _MOST_KEYS:
+            raise UnreadableError(f"The request has more than {_MOST_KEYS} keys: send those that are needed")
+        if keys:
+            return [f"key {key}" for key in keys]
     elif by != "address" and fields.get(by):
-        return f"{by} {fields[by]}"
-    return "address " + _network(client)
+        return [f"{by} {fields[by]}"]
+    return ["address " + _network(client)]
+
+
+def _keys(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
+    """The keys that a request has, however they are spelled: whichever of them the application goes by is there."""
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered in _KEYS and (key := value.decode("latin-1").strip()):
+            yield key.split(None, 1)[-1] if lowered == b"authorization" else key
 
 
 def _network(client: Any) -> str:

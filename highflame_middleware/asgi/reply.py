@@ -142,6 +142,11 @@ class Responder:
         await self._answer(send, error, status=status)
 
     async def _begin(self, message: Message) -> None:
+        if self.started or self._held:
+            # Twice: that is for the server to refuse, and the screen of the first one stays.
+            await self._flush()
+            await self._send(message)
+            return
         headers = self._identified(message)
         message = {**message, "headers": headers}
         exchange = self._exchange

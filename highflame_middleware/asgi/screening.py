@@ -208,11 +208,20 @@ class _Sniffing:
         self.stopped: HighflameError | None = None
         self._screen = screen
         self._body = bytearray()
+        self._passing = False
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
         yield from ()
+        if self._passing:
+            return chunk
         self._body += chunk
-        return b""
+        if len(self._body) <= _SNIFFED:
+            return b""
+        # It is longer than it said: nothing of it is kept any more.
+        self._passing = True
+        out = bytes(self._body)
+        self._body.clear()
+        return out
 
     def finish(self) -> Flow[bytes]:
         raw = bytes(self._body)

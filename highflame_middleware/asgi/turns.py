@@ -25,7 +25,9 @@ class Turns:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise ConfigError(f"max_evaluations={limit!r} cannot be used: give a number, 1 or more")
         self._limit = limit
-        self._places: anyio.lowlevel.RunVar[anyio.Semaphore] = anyio.lowlevel.RunVar("highflame_turns")
+        # Older versions of anyio tell them apart by name.
+        name = f"highflame_turns_{id(self)}"
+        self._places: anyio.lowlevel.RunVar[anyio.Semaphore] = anyio.lowlevel.RunVar(name)
 
     async def perform(self, op: Op[Any]) -> Any:
         """Perform an op, an evaluation in its turn."""

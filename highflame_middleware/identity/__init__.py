@@ -58,6 +58,7 @@ from .claims import Actor, AgentClaims, read_claims
 from .dpop import Nonces, Proofs, ReplayStore, SeenProofs
 from .grants import AccessToken, TokenClient, actor_assertion
 from .introspection import Introspection
+from .replays import RedisProofs
 from .revocation import DelegationChain
 from .verifier import Standing, TokenVerifier
 
@@ -71,6 +72,7 @@ __all__ = [
     "Introspection",
     "Nonces",
     "Proofs",
+    "RedisProofs",
     "Refusal",
     "ReplayStore",
     "SeenProofs",

@@ -21,6 +21,8 @@ __all__ = ["Authenticator", "Headers", "Identity"]
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
 _CREDENTIALS = re.compile(r"([A-Za-z]+) +([\x21-\x7e]+) *")
+# The path of an address, whatever its host is.
+_PATH = re.compile(r"[^/?#]*//[^/?#]*([^?#]*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +146,13 @@ class Authenticator:
         found: Identity = await self.verifier.arun(self._identity(headers, method, url, scopes, min_trust))
         return found
 
+    async def aclose(self) -> None:
+        """Close the running event loop's connections: the verifier's, and those to where used proofs are kept."""
+        try:
+            await self._proofs.aclose()
+        finally:
+            await self.verifier.aclose()
+
     def refuse(self, error: IdentityError) -> Refusal:
         """The answer for an error that `authenticate` raised."""
         return refuse(
@@ -166,7 +175,7 @@ class Authenticator:
         clock = self.verifier.clock()
         claims = yield from self.verifier.signed(token, clock)
         if scheme == "DPoP":
-            self._prove(claims, token, proofs, method, url)
+            yield from self._prove(claims, token, proofs, method, url)
         elif claims.jkt:
             raise TokenError(
                 "the token is bound to a key: send it as 'Authorization: DPoP …', with a proof",
@@ -175,14 +184,17 @@ class Authenticator:
         yield from self.verifier.settled(claims, token, clock, scopes=scopes, min_trust=min_trust)
         return Identity(claims=claims, token=Secret(token), scheme=scheme)
 
-    def _prove(self, claims: AgentClaims, token: str, proofs: list[str], method: str, url: str) -> None:
+    def _prove(self, claims: AgentClaims, token: str, proofs: list[str], method: str, url: str) -> Flow[None]:
         if not claims.jkt:
             raise TokenError("the token is bound to no key: send it as 'Authorization: Bearer …'")
         if len(proofs) != 1:
             raise TokenError("send one proof with the token, in the header DPoP", code="invalid_dpop_proof")
         if self._origin is not None:
-            url = self._origin + (urlsplit(url).path or "/")
-        self._proofs.check(proofs[0], token=token, jkt=claims.jkt, method=method, url=url, now=self.verifier.now())
+            found = _PATH.match(url)
+            url = self._origin + (found[1] if found is not None else "")
+        yield from self._proofs.checked(
+            proofs[0], token=token, jkt=claims.jkt, method=method, url=url, now=self.verifier.now()
+        )
 
     def __repr__(self) -> str:
         return f"Authenticator({self.verifier!r})"

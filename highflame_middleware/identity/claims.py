@@ -212,7 +212,7 @@ def _bound(confirmation: Any) -> str:
     if confirmation is None:
         return ""
     jkt = confirmation.get("jkt") if isinstance(confirmation, Mapping) else None
-    if not isinstance(jkt, str) or not jkt:
+    if not isinstance(jkt, str) or not jkt or not jkt.isascii():
         raise ValueError("it is bound to its holder by something else than a key's thumbprint (cnf)")
     return jkt
 

@@ -17,12 +17,13 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigError, IdentityUnavailableError, TokenError
+from ..flow import Flow, Op, run
 from ..types import Secret
 from .keyring import checked_algorithms
 from .keys import ALGORITHMS, read_key
 from .tokens import opened, text_in, verified
 
-__all__ = ["Nonces", "Proofs", "ReplayStore", "SeenProofs", "normalized", "token_hash"]
+__all__ = ["Keep", "Nonces", "Proofs", "ReplayStore", "SeenProofs", "normalized", "token_hash"]
 
 _TYPES = frozenset({"dpop+jwt"})
 _LONGEST = 8_192  # characters of a proof
@@ -34,11 +35,45 @@ _PLAIN = re.compile("[A-Za-z0-9._~-]")
 
 
 class ReplayStore(Protocol):
-    """Where proofs that were used are kept; shared by replicas where one proof must not pass at two of them."""
+    """Where proofs that were used are kept; shared by replicas where one proof must not pass at two of them.
+
+    One that asks over a network has an asynchronous ``aadd`` too. Whatever it cannot tell it refuses, with an
+    `IdentityUnavailableError`.
+    """
 
     def add(self, owner: str, name: str, seconds: float) -> bool:
         """Keep a proof's name, by its key's thumbprint, for some seconds; false where it is kept already."""
         ...
+
+
+class Keep(Op[bool]):
+    """Keep a proof that is otherwise good; false where it was used already."""
+
+    __slots__ = ("name", "owner", "seconds", "store")
+
+    def __init__(self, store: ReplayStore, owner: str, name: str, seconds: float) -> None:
+        self.store, self.owner, self.name, self.seconds = store, owner, name, seconds
+
+    def perform(self) -> bool:
+        """Keep it, for blocking callers."""
+        return _told(self.store.add(self.owner, self.name, self.seconds))
+
+    async def aperform(self) -> bool:
+        """Keep it, for asynchronous callers; a store that asks nobody else has no ``aadd``."""
+        add: Any = getattr(self.store, "aadd", None)
+        return _told(await add(self.owner, self.name, self.seconds)) if add is not None else self.perform()
+
+
+def _told(kept: Any) -> bool:
+    """What a store says; a coroutine, say, which is as good as true, is no word of it."""
+    if not isinstance(kept, int):
+        close = getattr(kept, "close", None)
+        if close is not None:
+            close()
+        raise ConfigError(
+            f"the ReplayStore gave {type(kept).__name__}: add is to give True or False, and only aadd to be awaited"
+        )
+    return bool(kept)
 
 
 class SeenProofs:
@@ -155,14 +190,28 @@ class Proofs:
 
     def check(self, proof: str, *, token: str, jkt: str, method: str, url: str, now: float) -> None:
         """See that a proof is for this token, this request, this moment, and was not used; a `TokenError` else."""
+        run(self.checked(proof, token=token, jkt=jkt, method=method, url=url, now=now), _kept)
+
+    def checked(self, proof: str, *, token: str, jkt: str, method: str, url: str, now: float) -> Flow[None]:
+        """The same as a flow: last of all, and only where it is good, the proof is kept."""
         try:
-            self._check(proof, token=token, jkt=jkt, method=method, url=url, now=now)
+            name = self._read(proof, token=token, jkt=jkt, method=method, url=url, now=now)
+            # Longer than it can be good for: from the earliest moment at which it could come until its last.
+            if not (yield from Keep(self._replays, jkt, name, self._max_age + 2 * self._leeway)):
+                raise TokenError("the proof was used before: make one for each request")
         except TokenError as error:
             if error.code == "use_dpop_nonce":
                 raise
             raise TokenError(str(error), code="invalid_dpop_proof") from None
 
-    def _check(self, proof: str, *, token: str, jkt: str, method: str, url: str, now: float) -> None:
+    async def aclose(self) -> None:
+        """Close the running event loop's connections to where used proofs are kept."""
+        close: Any = getattr(self._replays, "aclose", None)
+        if close is not None:
+            await close()
+
+    def _read(self, proof: str, *, token: str, jkt: str, method: str, url: str, now: float) -> str:
+        """The name of a proof that is good, unless it was used before."""
         if len(proof) > _LONGEST:
             raise TokenError(f"the proof has more than {_LONGEST} characters")
         header = opened(proof, self.algorithms, types=_TYPES, what="proof")
@@ -188,9 +237,7 @@ class Proofs:
                 code="use_dpop_nonce",
                 nonce=self.nonces.current(),
             )
-        # Longer than it can be good for: from the earliest moment at which it could come until its last.
-        if not self._replays.add(jkt, text_in(payload, "jti", what="proof"), self._max_age + 2 * self._leeway):
-            raise TokenError("the proof was used before: make one for each request")
+        return text_in(payload, "jti", what="proof")
 
     def _check_moment(self, payload: Mapping[str, Any], now: float) -> None:
         made = payload.get("iat")
@@ -199,6 +246,11 @@ class Proofs:
         # Compared as they came: a number without bounds, or that is none, is in no window.
         if not now - self._max_age - self._leeway < made < now + self._leeway:
             raise TokenError("the proof was not made just now: check both clocks (iat)")
+
+
+def _kept(op: Op[Any]) -> Any:
+    assert isinstance(op, Keep)
+    return op.perform()
 
 
 def token_hash(token: str) -> str:

@@ -15,6 +15,8 @@ from .keys import MAX_KID, PublicKey, pyjwt
 __all__ = ["MAX_TOKEN", "opened", "unopened", "verified"]
 
 MAX_TOKEN = 16_384  # characters
+# What JSON can write and no encoding of text can: halves of characters.
+_HALVES = re.compile("[\ud800-\udfff]")
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
@@ -74,6 +76,6 @@ def _read(part: str, what: str) -> dict[str, Any]:
 def text_in(payload: Mapping[str, Any], name: str, *, longest: int = MAX_KID, what: str = "token") -> str:
     """A claim that has to be there, in words."""
     value = payload.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= longest:
+    if not isinstance(value, str) or not 0 < len(value) <= longest or _HALVES.search(value):
         raise TokenError(f"the {what} lacks a claim {name!r} that can be used")
     return value

@@ -15,6 +15,7 @@ from ..shield.transport import Transport
 from ..types import Secret
 from .addresses import safe_url
 from .claims import REFUSED_STATUSES, TRUST_LEVELS, AgentClaims, read_claims
+from .dpop import Keep
 from .keyring import Keyring, checked_algorithms
 from .keys import ALGORITHMS, pyjwt
 from .tokens import MAX_TOKEN, opened, text_in, unopened, verified
@@ -128,11 +129,11 @@ class TokenVerifier:
 
     def run(self, flow: Flow[Any]) -> Any:
         """Drive a flow of this verifier's."""
-        return run(flow, self._transport.perform)
+        return run(flow, lambda op: op.perform() if isinstance(op, Keep) else self._transport.perform(op))
 
     async def arun(self, flow: Flow[Any]) -> Any:
         """Drive a flow of this verifier's, asynchronously."""
-        return await arun(flow, self._transport.aperform)
+        return await arun(flow, lambda op: op.aperform() if isinstance(op, Keep) else self._transport.aperform(op))
 
     def close(self) -> None:
         """Close the connections of blocking callers."""

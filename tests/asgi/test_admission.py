@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from highflame_middleware import CallContext, HighflameMiddleware, current_context
+from highflame_middleware import CallContext, HighflameMiddleware, TokenError, current_context
 from highflame_middleware.identity import Authenticator, TokenVerifier, protected_resource
 from highflame_middleware.testing import FakeGuard, serve_on_thread
 from highflame_middleware.testing.authority import Agent, Authority, Holder
@@ -170,6 +170,60 @@ def test_proofs_of_possession(authority: Authority, agent: Agent) -> None:
     other = [("dpop", holder.proof(token, "POST", f"{RESOURCE}/other"))]
     assert door.ask(f"DPoP {token}", headers=other).status == 401
     assert door.ask(token).status == 401
+
+
+@pytest.mark.parametrize("host", ["api.example.test/chat?", "api.example.test/chat#", "x@api.example.test", "[::1"])
+@pytest.mark.parametrize("origin", [None, RESOURCE])
+def test_no_host_makes_a_proof_good_for_another_address(
+    authority: Authority, agent: Agent, host: str, origin: str | None
+) -> None:
+    """Whatever the caller says that this service is called: where the request goes is not theirs to say."""
+    holder = Holder()
+    token = authority.issue(agent, resource=RESOURCE, cnf={"jkt": holder.jkt})
+    door = Door(authority)
+    door = Door(authority, authenticator=Authenticator(door.verifier, origin=origin))
+    for path in ("/other", "/chat"):
+        proof = [("host", host), ("dpop", holder.proof(token, "POST", f"{RESOURCE}/chat"))]
+        # Who says no host that could be one is only let in where it does not count.
+        status = 200 if origin is not None and path == "/chat" else 401
+        assert door.ask(f"DPoP {token}", path=path, headers=proof).status == status
+
+
+def test_a_path_as_a_server_has_decoded_it(authority: Authority, agent: Agent) -> None:
+    holder = Holder()
+    token = authority.issue(agent, resource=RESOURCE, cnf={"jkt": holder.jkt})
+    door = Door(authority)
+    for path, address in (("/a b", "/a%20b"), ("/a?b", "/a%3Fb"), ("/é", "/%C3%A9"), ("/a#b", "/a%23b")):
+        for at, status in ((address, 200), ("/a", 401)):
+            proof = [("dpop", holder.proof(token, "POST", f"{RESOURCE}{at}"))]
+            asked = {"path": path, "raw_path": None, "headers": proof}
+            assert door.ask(f"DPoP {token}", **asked).status == status, (path, at)
+    broken = scope_of(headers=[("authorization", f"DPoP {token}")]) | {"path": "/\ud800", "raw_path": None}
+    assert anyio.run(serve, door.guarded, broken).status == 401
+
+
+def test_who_is_refused_is_told_how_to_be_let_in(authority: Authority) -> None:
+    def identify(scope: Any) -> Any:
+        raise TokenError("who are you?", code=scope["path"].strip("/"))
+
+    for code, challenge in (("missing_token", "Bearer"), ("token_expired", 'Bearer error="invalid_token"')):
+        app: Any = Echo()
+        door = HighflameMiddleware(app, guard=None, identify=identify)
+        sent = anyio.run(serve, door, scope_of(path=f"/{code}"))
+        assert (sent.status, sent.header("www-authenticate"), app.scopes) == (401, [challenge], [])
+
+
+@pytest.mark.parametrize("by", ["user", "key", "address"])
+def test_guesses_are_counted(authority: Authority, agent: Agent, by: str) -> None:
+    door = Door(authority, rate_limits={by: "2/day"})
+    told = [door.ask(f"Bearer a.b.{number}") for number in range(4)]
+    assert [sent.status for sent in told] == [401, 401, 429, 429]
+    assert all(sent.header("ratelimit") for sent in told)
+    # Whoever they are, they take nothing of what others may do.
+    token = authority.issue(agent, resource=RESOURCE)
+    elsewhere = [door.ask(token, client=("198.51.100.7", 1)).status for _ in range(3)]
+    assert elsewhere == [200, 200, 429]
+    assert door.ask(token).status == 429
 
 
 def test_an_authority_that_cannot_be_reached(authority: Authority, agent: Agent) -> None:

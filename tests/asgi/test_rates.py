@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from highflame_middleware import HighflameMiddleware
+from highflame_middleware import ConfigError, HighflameMiddleware
 from highflame_middleware.asgi import counters as counting
 from highflame_middleware.asgi.counters import Counters
 from highflame_middleware.asgi.rates import BY, Rates
@@ -73,7 +73,24 @@ COUNTED: dict[str, tuple[str, list[tuple[dict[str, Any], int]]]] = {
             (by("authorization", "Bearer a"), 200),
             (by("authorization", "Bearer a"), 429),
             (by("authorization", "Bearer b"), 200),
-            (by("x-api-key", "a"), 200),
+            (by("x-api-key", "a"), 429),
+            (by("x-api-key", "c"), 200),
+        ],
+    ),
+    # Whatever stands beside a key, and however it is spelled: it is counted all the same.
+    "spelled": (
+        "key",
+        [
+            (by("authorization", "Bearer a"), 200),
+            (by("Authorization", " bearer   a "), 200),
+            (by("AUTHORIZATION", "BEARER a"), 429),
+            (by("authorization", "Bearer\t a"), 429),
+            (by("x-api-key", "a"), 429),
+            ({"headers": [("authorization", "Bearer b"), ("x-api-key", "a")]}, 429),
+            ({"headers": [("authorization", "Bearer c"), ("authorization", "Bearer a")]}, 429),
+            ({"headers": [("x-api-key", f"k{number}") for number in range(5)]}, 400),
+            (by("authorization", "c"), 200),
+            (by("authorization", "c"), 429),
         ],
     ),
     "nobody": ("user", [({}, 200), (by("x-highflame-user", ""), 200), ({}, 429)]),
@@ -134,6 +151,41 @@ def test_a_caller_is_told_in_the_shape_of_its_api() -> None:
     assert (second.status, second.json["error"]["type"]) == (429, "rate_limit_error")
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_handshakes_of_websockets_are_counted(whole: bool) -> None:
+    """They are answered as requests are, where the server can do that; else it closes them, which is a 403."""
+    door, opened = Door({"address": "1/hour"}), []
+    extensions: Any = {"websocket.http.response": {}} if whole else {}
+    scope = {**scope_of(json_body=False, client=HERE), "type": "websocket", "extensions": extensions}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        opened.append(await receive())
+        await send({"type": "websocket.accept"})
+
+    door.guarded._app = app
+
+    async def run() -> list[Any]:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        for _ in range(2):
+            await door.guarded({**scope}, receive, send)
+        return sent
+
+    sent = anyio.run(run)
+    assert (len(opened), sent[0]["type"]) == (1, "websocket.accept")
+    if whole:
+        assert (sent[1]["type"], sent[1]["status"]) == ("websocket.http.response.start", 429)
+        assert {b"retry-after", b"ratelimit", b"x-request-id"} <= dict(sent[1]["headers"]).keys()
+    else:
+        assert sent[1:] == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+
+
 def test_counters_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     counters = Counters(size=100)
     for number in range(1000):
@@ -191,6 +243,16 @@ def test_processes_share_their_counters(redis_server: RedisServer, backend: str)
     assert anyio.run(run, backend=backend) == [200, 200, 200, 429, 429]
 
 
+def test_two_doors_on_one_loop_have_each_their_own_store(redis_server: RedisServer) -> None:
+    other = redis_server.url.removesuffix("/0") + "/1"
+    one, two = (Door({"address": "1/hour"}, rate_storage=url) for url in (redis_server.url, other))
+
+    async def run() -> list[int]:
+        return [(await door.ask()).status for door in (one, two, one, two)]
+
+    assert anyio.run(run) == [200, 200, 429, 429]
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("options", "status"), [({}, 503), ({"fail_open": True}, 200), ({"fail_open_paths": ["/"]}, 200)]
@@ -204,6 +266,16 @@ def test_a_store_that_is_gone(
     warnings = [record for record in caplog.records if "cannot be counted" in record.message]
     assert len(warnings) == 1, "one for each outage"
     assert "s3cr3t" not in caplog.text
+
+
+def test_a_store_that_only_fails_on_a_loop_is_told_of_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The asynchronous stores want newer packages than the others: no request is to find that out."""
+    from limits.aio.storage import RedisStorage
+    from packaging.version import Version
+
+    monkeypatch.setitem(RedisStorage.DEPENDENCIES, "redis", Version("9999"))
+    with pytest.raises(ConfigError, match="9999"):
+        Rates({"user": "3/hour"}, storage="redis://:s3cr3t@127.0.0.1/0")
 
 
 def test_nothing_of_a_caller_is_kept_in_the_store(redis_server: RedisServer) -> None:

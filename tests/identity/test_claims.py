@@ -133,7 +133,9 @@ def test_a_chain_that_names_nobody_is_not_read(act: Any) -> None:
         read_claims({"sub": "user-1", "principal_type": "user", "act": act})
 
 
-@pytest.mark.parametrize("cnf", [{}, {"x5t#S256": "thumb"}, {"jkt": ""}, {"jkt": 7}, "thumb", True, []])
+@pytest.mark.parametrize(
+    "cnf", [{}, {"x5t#S256": "thumb"}, {"jkt": ""}, {"jkt": "é"}, {"jkt": 7}, "thumb", True, []]
+)
 def test_a_token_that_is_bound_otherwise_is_not_read(cnf: Any) -> None:
     """Passed over, it would be anybody's who has it."""
     with pytest.raises(ValueError, match="bound"):

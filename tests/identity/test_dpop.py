@@ -57,6 +57,8 @@ def test_a_proof_that_holds(algorithm: str) -> None:
         ({"htu": None}, "'htu'"),
         ({"ath": "another"}, "another token"),
         ({"ath": "é"}, "another token"),
+        ({"ath": "\ud800"}, "'ath'"),
+        ({"jti": "\ud800"}, "'jti'"),
         ({"ath": None}, "'ath'"),
         ({"jti": None}, "'jti'"),
         ({"jti": "x" * 257}, "'jti'"),
@@ -169,6 +171,24 @@ class TestUsedOnce:
         clock.ahead = 61
         assert seen.add("one-more", "1", 60)
         assert len(seen) == 1
+
+
+@each_colour
+@pytest.mark.parametrize("name", ["add", "aadd"])
+def test_a_store_that_does_not_say_takes_nothing(
+    authority: Authority, agent: Agent, holder: Holder, name: str, colour: str
+) -> None:
+    """A coroutine where an answer should be would be as good as true, for every proof and each time."""
+
+    async def added(*given: Any) -> Any:
+        return None if name == "aadd" else True
+
+    store: Any = type("Store", (), {"add": staticmethod(added), name: staticmethod(added)})()
+    door = Authenticator(verifier_of(authority), proofs=Proofs(replays=store))
+    token = authority.issue(agent, resource=RESOURCE, jkt=holder.jkt)
+    headers = [(b"authorization", f"DPoP {token}".encode()), (b"dpop", holder.proof(token, "POST", URL).encode())]
+    with pytest.raises(ConfigError, match="ReplayStore"):
+        authenticate(colour, door, headers)
 
 
 class TestNonces:
@@ -291,6 +311,21 @@ class TestAtTheDoor:
         plain = Authenticator(verifier_of(authority))
         assert refused(lambda: plain.authenticate(headers, "POST", inside)).code == "invalid_dpop_proof"
         door = Authenticator(verifier_of(authority), origin=RESOURCE)
+        assert door.authenticate(headers, "POST", inside).scheme == "DPoP"
+
+    @pytest.mark.parametrize("inside", ["http://[::1/chat?x", "http:///chat", "http://[/chat#x"])
+    def test_behind_a_proxy_the_host_may_be_anything(
+        self, authority: Authority, agent: Agent, holder: Holder, inside: str
+    ) -> None:
+        token = authority.issue(agent, resource=RESOURCE, jkt=holder.jkt)
+        headers = self.headers(token, holder.proof(token, "POST", URL))
+        plain = Authenticator(verifier_of(authority))
+        assert refused(lambda: plain.authenticate(headers, "POST", inside)).code == "invalid_dpop_proof"
+        door = Authenticator(verifier_of(authority), origin=RESOURCE)
+        assert (
+            refused(lambda: door.authenticate(headers, "POST", inside.replace("/chat", "/other"))).code
+            == "invalid_dpop_proof"
+        )
         assert door.authenticate(headers, "POST", inside).scheme == "DPoP"
 
     def test_a_nonce_is_asked_for_and_given(self, authority: Authority, agent: Agent, holder: Holder) -> None:
