@@ -21,6 +21,7 @@ from highflame_middleware.checkpoint import Checkpoint, Flow, text_at, worst
 from highflame_middleware.codecs.parts import Path, leaves, rewrite
 
 from .blocked import bubbling
+from .doors import checkpoint_of
 from .saying import placeholder
 from .texts import in_history, judged
 from .who import caller_of
@@ -54,7 +55,7 @@ def guard_graph(graph: G, settings: Settings | None = None, *, on_deny: str | No
     responds = inside if on_deny is None else on_deny == "respond"
     guarded = copy.copy(graph)
     guarded.__class__ = _class_of(type(graph))
-    guarded.__dict__[_KEPT] = _Entrance(Checkpoint(settings, name="langgraph", **options), responds=responds)
+    guarded.__dict__[_KEPT] = _Entrance(checkpoint_of(settings, options), responds=responds)
     return guarded
 
 

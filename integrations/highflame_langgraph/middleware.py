@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, NotRequired
+from uuid import uuid4
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
 from langchain.agents.middleware.types import PrivateStateAttr
+from langchain.agents.structured_output import AutoStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langgraph.config import get_config
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import TracePolicy, omit_payload
 
 from highflame_middleware import BlockedError, CallContext, Decision, GuardError, HighflameError, Settings, Stage
-from highflame_middleware.checkpoint import Checkpoint, Flow, Invoke, StepUp, digest_of, worst
+from highflame_middleware.checkpoint import Flow, Invoke, StepUp, digest_of, worst
 
 from .approval import approver_of, asked, awaitable
-from .blocked import bubbling
+from .blocked import bubbling, unusable
+from .doors import checkpoint_of
+from .marks import MARK, marked_calls
 from .model import with_checkpoint
-from .replies import MARK, marked_calls, remarked, unmarked
+from .replies import Marking
 from .saying import Refusal, error_of, mark_of_error, placeholder, refusal, tool_refusal
 from .texts import Judged, digest_of_message, in_history, judged, remember
 from .tools import APPROVED, ToolGuard, raising
@@ -87,7 +91,7 @@ class HighflameAgentMiddleware(AgentMiddleware[Any, Any, Any]):
         **options: Any,
     ) -> None:
         super().__init__()
-        self._checkpoint = Checkpoint(settings, name="langgraph", **options)
+        self._checkpoint = checkpoint_of(settings, options)
         self._raises = raising(on_deny)
         self._refusal, self._name = refusal, name
         self._step_up = approver_of(step_up)
@@ -185,7 +189,7 @@ class HighflameAgentMiddleware(AgentMiddleware[Any, Any, Any]):
             **(reset or {}),
         }
         if error := worst(errors):
-            return {**update, **self._ended(error, updates, caller)}
+            return self._ended(update, error, updates, caller)
         return {**update, "messages": updates} if updates else update
 
     def _shown(self, one: Judged, messages: Sequence[BaseMessage]) -> tuple[BaseMessage, HighflameError | None]:
@@ -211,7 +215,7 @@ class HighflameAgentMiddleware(AgentMiddleware[Any, Any, Any]):
             and self._key(message) not in seen
             and isinstance(message.response_metadata.get(MARK), dict)
         ]
-        return [error_of(mark) for mark in marks if mark.get("decision") != Decision.STEP_UP or "stage" in mark]
+        return [error_of(mark) for mark in marks if _is_raised(mark)]
 
     def _refused(self, error: HighflameError, caller: CallContext, **fields: Any) -> AIMessage:
         """The refusal, which is not judged when it is read again: it is the application's own."""
@@ -219,11 +223,20 @@ class HighflameAgentMiddleware(AgentMiddleware[Any, Any, Any]):
         remember(self._checkpoint, said, caller)
         return said
 
-    def _ended(self, error: HighflameError, updates: Sequence[BaseMessage], caller: CallContext) -> dict[str, Any]:
+    def _ended(
+        self,
+        update: Mapping[str, Any],
+        error: HighflameError,
+        messages: Sequence[BaseMessage],
+        caller: CallContext,
+    ) -> dict[str, Any]:
         """The end of a run: with a refusal, or with an error that is raised once this is written."""
         if self._raises:
-            return {"messages": list(updates), _STOPPED: mark_of_error(error), "jump_to": "end"}
-        return {"messages": [*updates, self._refused(error, caller)], "jump_to": "end"}
+            return {**update, "messages": list(messages), _STOPPED: mark_of_error(error), "jump_to": "end"}
+        refused = self._refused(error, caller, id=str(uuid4()))
+        # The thread knows it, in another process too: a guard that said no to a refusal would never stop.
+        seen = {**update[_SEEN], **self._noted([refused], caller)}
+        return {**update, _SEEN: seen, "messages": [*messages, refused], "jump_to": "end"}
 
     def _model(self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Any]) -> Flow[Any]:
         caller = caller_of(get_config())
@@ -232,15 +245,29 @@ class HighflameAgentMiddleware(AgentMiddleware[Any, Any, Any]):
         model = with_checkpoint(
             request.model,
             self._checkpoint,
-            marking="waiting" if self._raises else "all",
+            marking=Marking("waiting" if self._raises else "all", _answers_of(request.response_format)),
             known=lambda message: self._knows(seen, message, caller),
         )
         try:
-            return (yield from Invoke(partial(handler, request.override(model=model))))
+            response = yield from Invoke(partial(handler, request.override(model=model)))
+            return (yield from self._parsed(response, caller))
         except (BlockedError, GuardError) as error:
             if self._raises:
                 raise bubbling(error) from None
             return self._refused(error, caller)
+
+    def _parsed(self, response: Any, caller: CallContext) -> Flow[Any]:
+        """A response whose reply was made an object: where a model further inside said it, nobody has judged it."""
+        if getattr(response, "structured_response", None) is None:
+            return response
+        replies = [message for message in response.result if isinstance(message, AIMessage)]
+        found = yield from judged(self._checkpoint, replies, caller=caller, once=True)
+        errors = [error for one in found for error in (one.error, *(call.error for call in one.calls)) if error]
+        if any(one.edited for one in found):
+            errors.append(unusable(Stage.RESPONSE))
+        if error := worst(errors):
+            raise error
+        return response
 
     def _after(self, state: Mapping[str, Any]) -> Flow[dict[str, Any] | None]:
         config = get_config()
@@ -253,22 +280,20 @@ class HighflameAgentMiddleware(AgentMiddleware[Any, Any, Any]):
         assert isinstance(message, AIMessage)
         answered = {one.tool_call_id for one in messages[at + 1 :] if isinstance(one, ToolMessage)}
         marks = marked_calls(message)
-        (one,) = yield from judged(self._checkpoint, [unmarked(message)], caller=caller, once=True)
+        (one,) = yield from judged(self._checkpoint, [message], caller=caller, decided=True, once=True)
         if one.error is not None:
             stopped = self._refused(one.error, caller, id=message.id)
             return self._ended_reply(one.error, stopped)
-        now: AIMessage = remarked(message, one)
+        now: AIMessage = one.message
         answers: list[ToolMessage] = []
         waiting: list[tuple[Mapping[str, Any], StepUp]] = []
         errors: list[HighflameError] = []
-        rulings = iter(one.calls)
         for index, call in enumerate(message.tool_calls):
             mark = marks.get(call["id"] or str(index))
-            ruling = next(rulings) if mark is None else None
             if call["id"] in answered:
                 continue
             name, args = call["name"], call["args"]
-            error = ruling.error if ruling is not None else _error_of_call(mark or {})
+            error = one.calls[index].error if mark is None else _error_of_call(mark)
             if error is None:
                 continue
             if isinstance(error, BlockedError) and error.decision is Decision.STEP_UP:
@@ -282,7 +307,7 @@ class HighflameAgentMiddleware(AgentMiddleware[Any, Any, Any]):
                 waiting.append((call, step))
                 continue
             errors.append(error)
-            answers.append(tool_refusal(call, error))
+            answers.append(tool_refusal(call, error, id=str(uuid4())))
             remember(self._checkpoint, answers[-1], caller)
         approved: dict[str, str] = {}
         if waiting:
@@ -306,7 +331,10 @@ class HighflameAgentMiddleware(AgentMiddleware[Any, Any, Any]):
     ) -> dict[str, Any] | None:
         """What is written of a reply: itself, where it was edited; answers; approvals; that it was judged."""
         update: dict[str, Any] = {
-            _SEEN: {**(state.get(_SEEN) or {}), self._key(message): self._digest(now, caller)}
+            _SEEN: {
+                **(state.get(_SEEN) or {}),
+                **self._noted([now, *(answer for answer in answers if answer.id is not None)], caller),
+            }
         }
         if now is not message or answers:
             update["messages"] = [*([now] if now is not message else []), *answers]
@@ -320,7 +348,7 @@ class HighflameAgentMiddleware(AgentMiddleware[Any, Any, Any]):
                 for call in now.tool_calls
                 if call["id"] not in {answer.tool_call_id for answer in answers}
             ]
-            return {**update, **self._ended(error, [*update.get("messages", []), *waiting], caller)}
+            return self._ended(update, error, [*update.get("messages", []), *waiting], caller)
         return update
 
     def _ended_reply(self, error: HighflameError, stopped: AIMessage) -> dict[str, Any]:
@@ -333,7 +361,7 @@ class HighflameAgentMiddleware(AgentMiddleware[Any, Any, Any]):
             raise error_of(mark)
         last = state["messages"][-1] if state["messages"] else None
         mark = last.response_metadata.get(MARK) if isinstance(last, ToolMessage) else None
-        if self._raises and isinstance(mark, dict) and "stage" in mark:
+        if self._raises and isinstance(mark, dict) and _is_raised(mark):
             # A tool whose result ends the run: no model is asked any more.
             raise error_of(mark)
 
@@ -355,6 +383,20 @@ class HighflameAgentMiddleware(AgentMiddleware[Any, Any, Any]):
         policy = self._checkpoint.policy
         guard = policy.guard.name if policy.guard is not None else ""
         return digest_of_message(message, (guard, policy.mode, caller.user, caller.role))
+
+
+def _answers_of(response_format: Any) -> frozenset[str]:
+    """The names of what looks like tools, and is called to answer with an object."""
+    if isinstance(response_format, AutoStrategy):
+        response_format = ToolStrategy(schema=response_format.schema)
+    if not isinstance(response_format, ToolStrategy):
+        return frozenset()
+    return frozenset(spec.name for spec in response_format.schema_specs)
+
+
+def _is_raised(mark: Mapping[str, Any]) -> bool:
+    """Whether what a message of a tool is marked with is an error; that somebody did not approve a call is none."""
+    return mark.get("decision") != Decision.STEP_UP or "stage" in mark
 
 
 def _error_of_call(mark: Mapping[str, Any]) -> HighflameError:

@@ -31,9 +31,10 @@ from highflame_middleware.codecs.parts import rewrite
 from highflame_middleware.exchange import COVERED
 
 from .blocked import bubbling
+from .doors import checkpoint_of
 from .headers import headers_for_call
-from .replies import ReplyStream, result_judged
-from .texts import descriptions_of, in_history, judged
+from .replies import Marking, ReplyStream, result_judged
+from .texts import descriptions_of, in_history, instructions_of, judged, tools_of
 from .who import caller_of, model_of
 
 __all__ = ["GuardedModel", "guarded_model", "is_guarded", "with_checkpoint"]
@@ -41,7 +42,7 @@ __all__ = ["GuardedModel", "guarded_model", "is_guarded", "with_checkpoint"]
 M = TypeVar("M", bound=Runnable[Any, Any])
 
 # What of the arguments of a call is said to the model.
-_TOLD = ("tools", "functions", "response_format")
+_TOLD = ("tools", "functions", "response_format", "response_schema", "response_json_schema", "output_config")
 _KEPT = "_highflame"
 
 _classes: dict[type, type] = {}
@@ -59,7 +60,7 @@ def guarded_model(model: M, settings: Settings | None = None, **options: Any) ->
     >>> llm.invoke("Which card?").content, isinstance(llm, FakeListChatModel)
     ('Card [REDACTED:credit_card]', True)
     """
-    guarded: M = with_checkpoint(model, Checkpoint(settings, name="langgraph", **options))
+    guarded: M = with_checkpoint(model, checkpoint_of(settings, options))
     return guarded
 
 
@@ -67,7 +68,7 @@ def with_checkpoint(
     model: Any,
     checkpoint: Checkpoint,
     *,
-    marking: str = "none",
+    marking: Marking | None = None,
     known: Callable[[BaseMessage], bool] | None = None,
 ) -> Any:
     """`guarded_model` by a checkpoint; ``marking`` says which stopped calls are marked on the reply, not raised.
@@ -155,11 +156,11 @@ class GuardedModel:
         self,
         checkpoint: Checkpoint,
         *,
-        marking: str = "none",
+        marking: Marking | None = None,
         known: Callable[[BaseMessage], bool] | None = None,
         routing: Settings | None = None,
     ) -> None:
-        self.checkpoint, self.marking, self._known = checkpoint, marking, known
+        self.checkpoint, self.marking, self._known = checkpoint, marking or Marking(), known
         self.routing = routing or checkpoint.settings
 
     def routed(self, routing: Settings) -> GuardedModel:
@@ -176,7 +177,7 @@ class GuardedModel:
     ) -> Flow[tuple[list[BaseMessage], dict[str, Any]]]:
         """What is sent: messages and descriptions of tools, as the guard leaves them; raises where it says no."""
         told = {name: given[name] for name in _TOLD if isinstance(given.get(name), dict | list)}
-        described = list(descriptions_of(told))
+        described = [*descriptions_of(told), *instructions_of(given)]
         texts = [text_at(Stage.PROMPT, value, role="system") for _, value in described]
         about: dict[str, Any] = {"caller": caller, "model": model, "sent": True, "once": True}
         rulings = yield from self.checkpoint.judging(texts, **about)
@@ -192,16 +193,21 @@ class GuardedModel:
             for (path, _), ruling in zip(described, rulings, strict=True)
             if ruling.text is not None
         }
+        given = rewrite(given, changes)
         edited = {id(old): one.message for old, one in zip(new, found, strict=True)}
-        return [edited.get(id(message), message) for message in messages], {**given, **rewrite(told, changes)}
+        return [edited.get(id(message), message) for message in messages], given
 
-    def stream(self, caller: CallContext, model: ModelContext) -> ReplyStream:
+    def stream(self, caller: CallContext, model: ModelContext, given: dict[str, Any]) -> ReplyStream:
         """The reply that is about to come in chunks."""
-        return ReplyStream(self.checkpoint, marking=self.marking, caller=caller, model=model)
+        about: dict[str, Any] = {"caller": caller, "model": model, "tools": tools_of(given)}
+        return ReplyStream(self.checkpoint, marking=self.marking, **about)
 
-    def result(self, result: ChatResult, caller: CallContext, model: ModelContext) -> Flow[ChatResult]:
+    def result(
+        self, result: ChatResult, caller: CallContext, model: ModelContext, given: dict[str, Any]
+    ) -> Flow[ChatResult]:
         """The reply that has come."""
-        return result_judged(self.checkpoint, result, marking=self.marking, caller=caller, model=model)
+        about: dict[str, Any] = {"caller": caller, "model": model, "tools": tools_of(given)}
+        return result_judged(self.checkpoint, result, marking=self.marking, **about)
 
     def call(self, messages: list[BaseMessage]) -> _Call | None:
         """The call that another of the model's methods is making with these very messages."""
@@ -332,7 +338,7 @@ def _made(base: Any) -> type:  # noqa: PLR0915 - eight methods, in one place
         messages, given = run(guard.prompt(messages, given, caller, model))
         with _making(call := _Call(guard, messages)):
             result = base._generate_with_cache(self, messages, stop=stop, run_manager=run_manager, **given)
-        return result if call.replied else run(guard.result(result, caller, model))
+        return result if call.replied else run(guard.result(result, caller, model, given))
 
     async def _agenerate_with_cache(
         self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **given: Any
@@ -342,7 +348,7 @@ def _made(base: Any) -> type:  # noqa: PLR0915 - eight methods, in one place
         messages, given = await run(guard.prompt(messages, given, caller, model))
         with _making(call := _Call(guard, messages)):
             result = await base._agenerate_with_cache(self, messages, stop=stop, run_manager=run_manager, **given)
-        return result if call.replied else await run(guard.result(result, caller, model))
+        return result if call.replied else await run(guard.result(result, caller, model, given))
 
     # No run manager goes further down: a provider's class tells it each token before anybody has judged that.
 
@@ -356,7 +362,7 @@ def _made(base: Any) -> type:  # noqa: PLR0915 - eight methods, in one place
                 result = base._generate(self, messages, stop=stop, **asking.told(given))
             asking.note(result.generations[0].message if result.generations else None)
             if not call.replied:
-                result = run(guard.result(result, caller, model))
+                result = run(guard.result(result, caller, model, given))
         if outer is not None:
             outer.replied = True
         return result
@@ -371,7 +377,7 @@ def _made(base: Any) -> type:  # noqa: PLR0915 - eight methods, in one place
                 result = await base._agenerate(self, messages, stop=stop, **asking.told(given))
             asking.note(result.generations[0].message if result.generations else None)
             if not call.replied:
-                result = await run(guard.result(result, caller, model))
+                result = await run(guard.result(result, caller, model, given))
         if outer is not None:
             outer.replied = True
         return result
@@ -383,7 +389,7 @@ def _made(base: Any) -> type:  # noqa: PLR0915 - eight methods, in one place
         run, outer = guard.checkpoint.run, guard.call(messages)
         if outer is None:
             messages, given = run(guard.prompt(messages, given, caller, model))
-        reply, call = guard.stream(caller, model), _Call(guard, messages)
+        reply, call = guard.stream(caller, model, given), _Call(guard, messages)
         with guard.asking(self, model, caller) as asking:
             source = base._stream(self, messages, stop=stop, **asking.told(given))
             try:
@@ -410,7 +416,7 @@ def _made(base: Any) -> type:  # noqa: PLR0915 - eight methods, in one place
         run, outer = guard.checkpoint.arun, guard.call(messages)
         if outer is None:
             messages, given = await run(guard.prompt(messages, given, caller, model))
-        reply, call = guard.stream(caller, model), _Call(guard, messages)
+        reply, call = guard.stream(caller, model, given), _Call(guard, messages)
         with guard.asking(self, model, caller) as asking:
             source = base._astream(self, messages, stop=stop, **asking.told(given))
             try:

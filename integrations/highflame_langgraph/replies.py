@@ -8,10 +8,12 @@ the reply is whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from highflame_middleware import (
@@ -34,96 +36,75 @@ from highflame_middleware.checkpoint import (
 )
 from highflame_middleware.codecs.parts import leaves
 
-from .blocked import bubbling
+from .blocked import bubbling, unusable
+from .echoes import metadata_kept, quotes, reparsed
+from .marks import MARK, marked_calls
 from .texts import OPAQUE, Judged, judged, with_arguments
 
-__all__ = ["MARK", "ReplyStream", "marked_calls", "remarked", "result_judged", "settled", "unmarked"]
+__all__ = ["Marking", "ReplyStream", "result_judged", "settled"]
 
-# Under this name a message says what was decided about it: in its response metadata, which no provider is sent.
-MARK = "highflame"
 # Where blocks of a reply have the text that grows.
 _GROWING = ("text", "reasoning", "thinking", "refusal", "summary_text")
 _MORE_GROWING = frozenset({"reasoning_content", "reasoning", "refusal", "thinking"})
+_PROVIDER = frozenset({"model_provider", "output_version"})
+# A text that goes on again and again is judged when the reply is whole.
+_MAX_ENDINGS = 4
 MAX_HELD = 32 * 1024 * 1024
 
 
-def marked_calls(message: BaseMessage) -> Mapping[str, Mapping[str, Any]]:
-    """What a message says was decided about its tool calls, by their ids. It can only make things stricter."""
-    mark = message.response_metadata.get(MARK)
-    calls = mark.get("calls") if isinstance(mark, dict) else None
-    return calls if isinstance(calls, dict) else {}
-
-
-def unmarked(message: Any) -> Any:
-    """A reply without the calls that have been decided on."""
-    marks = marked_calls(message)
-    if not marks or not isinstance(message, AIMessage):
-        return message
-    rest = [call for index, call in enumerate(message.tool_calls) if (call["id"] or str(index)) not in marks]
-    content: Any = message.content
-    if not isinstance(content, str):
-        content = [block for block in content if not _names(block, marks)]
-    return message.model_copy(update={"tool_calls": rest, "content": content})
-
-
-def remarked(message: Any, one: Judged) -> Any:
-    """The reply again, with what was edited in it besides those calls (``one`` is what became of the rest)."""
-    marks = marked_calls(message)
-    if not marks or not one.edited:
-        return message if marks else one.message
-    rest = iter(one.message.tool_calls)
-    args = {
-        index: next(rest)["args"]
-        for index, call in enumerate(message.tool_calls)
-        if (call["id"] or str(index)) not in marks
-    }
-    content: Any = one.message.content
-    if not isinstance(content, str):
-        content = [*content, *(block for block in message.content if _names(block, marks))]
-    return with_arguments(message, args).model_copy(update={"content": content})
-
-
-def _names(block: Any, marks: Mapping[str, Any]) -> bool:
-    """Whether a block repeats a call that has been decided on."""
-    return isinstance(block, dict) and any(block.get(key) in marks for key in ("id", "call_id") if block.get(key))
-
-
 def result_judged(
-    checkpoint: Checkpoint, result: ChatResult, *, marking: str, caller: CallContext, model: ModelContext
+    checkpoint: Checkpoint,
+    result: ChatResult,
+    *,
+    marking: Marking,
+    caller: CallContext,
+    model: ModelContext,
+    tools: Mapping[str, str] | None = None,
 ) -> Flow[ChatResult]:
     """The result of a call as it may be handed on; raises where it may not."""
     messages = [generation.message for generation in result.generations]
-    found = yield from judged(
-        checkpoint, [unmarked(message) for message in messages], caller=caller, model=model, once=True
-    )
+    # Marks may be a guard's further inside, or a provider's words: all is judged.
+    found = yield from judged(checkpoint, messages, caller=caller, model=model, descriptions=tools, once=True)
     if error := worst([one.error for one in found if one.error is not None]):
         raise bubbling(error)
     generations: list[ChatGeneration] = []
     for generation, one in zip(result.generations, found, strict=True):
-        marked = bool(marked_calls(generation.message))
-        message = remarked(generation.message, one) if marked else settled(one, marking=marking)
+        message = settled(one, marking=marking)
         if message is generation.message:
             generations.append(generation)
             continue
-        info = {key: value for key, value in (generation.generation_info or {}).items() if key != "logprobs"}
+        info = metadata_kept(generation.generation_info)
         generations.append(ChatGeneration(message=message, generation_info=info or None))
     return ChatResult(generations=generations, llm_output=result.llm_output)
 
 
-def settled(one: Judged, *, marking: str) -> Any:
-    """A judged reply with what is done about its calls: raised, or marked on it with denied arguments taken out.
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """Which of the calls that are stopped are marked on a reply, for a tool node to heed: others are raised.
 
-    ``marking`` says which calls are only marked: ``all`` that are stopped, those that are ``waiting`` for an
-    approval, or ``none``.
+    ``which`` is ``all``, those that are ``waiting`` for an approval, or ``none``. Calls of what is in ``answers``
+    run no tool: what they are given is the answer itself (`ToolStrategy`), and is stopped like one.
     """
+
+    which: str = "none"
+    answers: frozenset[str] = frozenset()
+
+    def covers(self, name: str, ruling: Ruling) -> bool:
+        """Whether a call that was stopped is marked."""
+        return name not in self.answers and (self.which == "all" or (self.which == "waiting" and _waits(ruling)))
+
+
+def settled(one: Judged, *, marking: Marking) -> Any:
+    """A judged reply with what is done about its calls: raised, or marked on it with denied arguments taken out."""
     stopped = {index: ruling for index, ruling in enumerate(one.calls) if ruling.error is not None}
     if not stopped:
         return one.message
-    if marking == "none" or (marking == "waiting" and not all(map(_waits, stopped.values()))):
+    if not all(marking.covers(one.message.tool_calls[index]["name"], ruling) for index, ruling in stopped.items()):
         raise bubbling(_worst_of(stopped))
     message: AIMessage = one.message
-    marks: dict[str, Any] = {}
-    for index, ruling in stopped.items():
+    marks: dict[str, Any] = dict(marked_calls(message))
+    # Where several have one id, the last word is that of one that is denied.
+    for index, ruling in sorted(stopped.items(), key=lambda item: not _waits(item[1])):
         call = message.tool_calls[index]
         marks[call["id"] or str(index)] = mark_of(ruling, call["name"], call["args"])
     denied: dict[int, dict[str, Any]] = {index: {} for index, ruling in stopped.items() if not _waits(ruling)}
@@ -156,16 +137,29 @@ def _worst_of(stopped: Mapping[int, Ruling]) -> HighflameError:
 class ReplyStream:
     """The chunks of one reply on their way."""
 
-    def __init__(self, checkpoint: Checkpoint, *, marking: str, caller: CallContext, model: ModelContext) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        marking: Marking,
+        caller: CallContext,
+        model: ModelContext,
+        tools: Mapping[str, str] | None = None,
+    ) -> None:
         self._checkpoint, self._marking = checkpoint, marking
         self._caller, self._model = caller, model
+        self._about: dict[str, Any] = {"caller": caller, "model": model, "descriptions": tools, "once": True}
         self._on = checkpoint.policy.guard is not None and caller.bypass is None
         self._holds = self._on and checkpoint.policy.holds
-        self._growing: dict[tuple[Any, ...], Growing] = {}
+        self._growing: dict[tuple[Any, ...], _Part] = {}
+        self._provider: dict[str, Any] = {}  # who says it: its blocks are read accordingly
         self._shapes: dict[tuple[Any, ...], Any] = {}
         self._whole: AIMessageChunk | None = None  # all of it, where nothing is held
         self._rest: AIMessageChunk | None = None  # what is held until the end
-        self._logprobs: list[Any] = []
+        self._quotes: dict[str, list[Any]] = {}  # what else says the reply again: tokens, citations
+        self._parsed: Any = None
+        self._legacy: list[Any] = []  # calls as they were written before there were several
+        self._said: list[str] = []
         self._last: ChatGenerationChunk | None = None
         self._changed = False
         self._size = 0
@@ -176,24 +170,24 @@ class ReplyStream:
         if not self._on:
             return [chunk]
         if not isinstance(message, AIMessageChunk):
-            found = yield from judged(
-                self._checkpoint, [message], caller=self._caller, model=self._model, once=True
-            )
+            found = yield from judged(self._checkpoint, [message], **self._about)
             if found[0].error is not None:
                 raise bubbling(found[0].error)
             return [ChatGenerationChunk(message=found[0].message, generation_info=chunk.generation_info)]
         if not self._holds:
-            self._whole = message if self._whole is None else self._whole + message  # type: ignore[assignment]
+            self._whole = message if self._whole is None else self._whole + message
             return [chunk]
+        self._provider |= {
+            name: message.response_metadata[name] for name in _PROVIDER & message.response_metadata.keys()
+        }
+        before = yield from self._others_ended(message)
         shown = yield from self._shown(message)
-        info = dict(chunk.generation_info or {})
-        if "logprobs" in info:
-            self._logprobs.append(info.pop("logprobs"))
+        info = self._kept_about(chunk.generation_info)
         out = ChatGenerationChunk(message=shown, generation_info=info or None)
         if shown.chunk_position == "last":
             self._last = out
-            return []
-        return [out] if _tells(out) or not _tells(chunk) else []
+            return before
+        return [*before, out] if _tells(out) or not _tells(chunk) else before
 
     def ending(self) -> Flow[list[ChatGenerationChunk]]:
         """The reply is whole: what is left to be shown of it."""
@@ -202,23 +196,44 @@ class ReplyStream:
         if not self._holds:
             if self._whole is not None:
                 last = self._whole + AIMessageChunk(content="", chunk_position="last")
-                yield from judged(self._checkpoint, [last], caller=self._caller, model=self._model, once=True)
+                yield from judged(self._checkpoint, [last], **self._about)
             return []
         out: list[ChatGenerationChunk] = []
-        for key, growing in self._growing.items():
-            try:
-                ready = yield from growing.ending()
-            except HighflameError as error:
-                raise bubbling(error) from None
-            self._changed = self._changed or growing.edited
-            if ready:
-                out.append(ChatGenerationChunk(message=self._chunk_of(key, ready)))
+        for key in self._growing:
+            out += yield from self._ended(key)
         if self._rest is not None:
             out.append(ChatGenerationChunk(message=(yield from self._held())))
-        if self._logprobs and not self._changed:
-            info = {"logprobs": _merged(self._logprobs)}
+        if self._quotes and not self._changed:
+            info = {name: _merged(parts) for name, parts in self._quotes.items()}
             out.append(ChatGenerationChunk(message=AIMessageChunk(content=""), generation_info=info))
+        if self._parsed is not None:
+            parsed = {"parsed": self._parsed}
+            more = reparsed(parsed, "".join(self._said)) if self._changed else parsed
+            out.append(ChatGenerationChunk(message=AIMessageChunk(content="", additional_kwargs=more)))
         return [*out, self._last] if self._last is not None else out
+
+    def _others_ended(self, message: AIMessageChunk) -> Flow[list[ChatGenerationChunk]]:
+        """What is left of other blocks once one is begun: the events of a stream have one after the other."""
+        places = set(_places(message))
+        begun = {place for place in self._growing if not self._growing[place].over}
+        out: list[ChatGenerationChunk] = []
+        if places and not places <= begun:
+            for place in self._growing:
+                if place in begun - places and self._growing[place].times < _MAX_ENDINGS:
+                    out += yield from self._ended(place)
+        return out
+
+    def _ended(self, place: tuple[Any, ...]) -> Flow[list[ChatGenerationChunk]]:
+        part = self._growing[place]
+        try:
+            ready = yield from part.ending()
+        except HighflameError as error:
+            raise bubbling(error) from None
+        self._changed = self._changed or part.edited
+        if not ready:
+            return []
+        self._said += [ready] if _is_content(place) else []
+        return [ChatGenerationChunk(message=self._chunk_of(place, ready))]
 
     # --- chunks that come --------------------------------------------------------------------------------------
 
@@ -239,13 +254,15 @@ class ReplyStream:
         for name, value in message.additional_kwargs.items():
             if isinstance(value, str) and name in _MORE_GROWING:
                 more[name] = yield from self._fed(("more", name), value)
+            elif name == "parsed":
+                self._parsed = value if value is not None else self._parsed
+            elif name == "function_call" and _repeats(value, message.tool_call_chunks):
+                self._legacy.append(value)
             elif not value or name in OPAQUE:
                 more[name] = value
             else:
                 held_more[name] = value
-        metadata = dict(message.response_metadata)
-        if "logprobs" in metadata:
-            self._logprobs.append(metadata.pop("logprobs"))
+        metadata = self._kept_about(message.response_metadata)
         if held or held_more or message.tool_call_chunks:
             self._hold(
                 AIMessageChunk(content=held, additional_kwargs=held_more, tool_call_chunks=message.tool_call_chunks)
@@ -264,13 +281,12 @@ class ReplyStream:
         """What may be shown of a block of content now, and what is held of it."""
         if isinstance(block, str):
             return (yield from self._fed(("block",), block)), None
-        key = next((key for key in _GROWING if isinstance(block.get(key), str)), None)
+        place = _place_of(block)
+        kind, index, key = place[1:]
         others = {name: value for name, value in block.items() if name != key}
         told = any(True for _ in leaves(others, (), OPAQUE)) or "data" in others or "base64" in others
-        kind, index = block.get("type"), block.get("index")
         if key is None:
             return (None, block) if told else (block, None)
-        place = ("block", kind, index, key)
         self._shapes.setdefault(place, {"type": kind, **({"index": index} if index is not None else {})})
         ready = yield from self._fed(place, block[key])
         if not told:
@@ -282,56 +298,158 @@ class ReplyStream:
         if not piece:
             return ""
         if place not in self._growing:
-            self._growing[place] = self._checkpoint.growing(Stage.RESPONSE, caller=self._caller, model=self._model)
+            make = partial(self._checkpoint.growing, Stage.RESPONSE, caller=self._caller, model=self._model)
+            self._growing[place] = _Part(make)
         try:
-            return (yield from self._growing[place].feeding(piece))
+            ready = yield from self._growing[place].feeding(piece)
         except HighflameError as error:
             raise bubbling(error) from None
+        self._said += [ready] if _is_content(place) else []
+        return ready
+
+    def _kept_about(self, said: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What may be said of the reply before it is known whether it was edited."""
+        out: dict[str, Any] = {}
+        for name, value in (said or {}).items():
+            if quotes(name, value):
+                self._quotes.setdefault(name, []).append(value)
+            else:
+                out[name] = value
+        return out
 
     def _hold(self, part: AIMessageChunk) -> None:
         self._size += len(str(part.content)) + sum(len(chunk.get("args") or "") for chunk in part.tool_call_chunks)
         if self._size > MAX_HELD:
             raise bubbling(GuardError(f"more than {MAX_HELD} characters were held back: they could not be guarded"))
-        self._rest = part if self._rest is None else self._rest + part  # type: ignore[assignment]
+        self._rest = part if self._rest is None else self._rest + part
 
     # --- what was held -----------------------------------------------------------------------------------------
 
     def _chunk_of(self, place: tuple[Any, ...], text: str) -> AIMessageChunk:
+        content: Any = ""
+        more: dict[str, Any] = {}
         if place[0] == "content":
-            return AIMessageChunk(content=text)
-        if place[0] == "more":
-            return AIMessageChunk(content="", additional_kwargs={place[1]: text})
-        return AIMessageChunk(content=[text] if len(place) == 1 else [{**self._shapes[place], place[3]: text}])
+            content = text
+        elif place[0] == "more":
+            more = {place[1]: text}
+        else:
+            content = [text] if len(place) == 1 else [{**self._shapes[place], place[3]: text}]
+        return AIMessageChunk(content=content, additional_kwargs=more, response_metadata=dict(self._provider))
 
     def _held(self) -> Flow[AIMessageChunk]:
         """The chunk with all that was held, judged as a whole."""
         assert self._rest is not None
-        last: Any = self._rest + AIMessageChunk(content=[], chunk_position="last")
-        (one,) = yield from judged(self._checkpoint, [last], caller=self._caller, model=self._model, once=True)
+        # Of several calls the chunks, put together, would make one of no sense.
+        more = {"function_call": self._legacy[0]} if len(self._legacy) == 1 else {}
+        last: Any = self._rest + AIMessageChunk(content=[], additional_kwargs=more, chunk_position="last")
+        (one,) = yield from judged(self._checkpoint, [last], **self._about)
         if one.error is not None:
             raise bubbling(one.error)
         message: AIMessageChunk = settled(one, marking=self._marking)
         self._changed = self._changed or message is not last
-        chunks = []
-        known = {call["id"]: call for call in message.tool_calls}
-        before = {call["id"]: call for call in last.tool_calls}
-        for chunk in self._rest.tool_call_chunks:
-            call = known.get(chunk.get("id"))
-            same = call is not None and call["args"] == before[chunk.get("id")]["args"]
-            chunks.append(chunk if call is None or same else {**chunk, "args": json.dumps(call["args"])})
-        if message.invalid_tool_calls != last.invalid_tool_calls:
-            edited = {bad.get("id"): bad for bad in message.invalid_tool_calls}
-            chunks = [
-                {**chunk, "args": edited[chunk["id"]]["args"]} if chunk.get("id") in edited else chunk
-                for chunk in chunks
-            ]
+        chunks: list[Any] = [
+            {**chunk, "args": args} if args is not None else chunk
+            for chunk, args in zip(self._rest.tool_call_chunks, _new_arguments(last, message), strict=True)
+        ]
         mark = message.response_metadata.get(MARK)
         return AIMessageChunk(
             content=message.content or "",
             additional_kwargs=message.additional_kwargs,
             tool_call_chunks=chunks,
-            response_metadata={MARK: mark} if mark is not None else {},
+            response_metadata={**self._provider, **({MARK: mark} if mark is not None else {})},
         )
+
+
+class _Part:
+    """One text of a reply. Where it goes on after it was thought to have ended, it is judged as one text still."""
+
+    __slots__ = ("_growing", "_make", "_out", "_raw", "_shown", "edited", "over", "times")
+
+    def __init__(self, make: Callable[[], Growing]) -> None:
+        self._make, self._growing = make, make()
+        self._raw: list[str] = []
+        self._shown = self._out = ""
+        self.over = self.edited = False
+        self.times = 0
+
+    def feeding(self, piece: str) -> Flow[str]:
+        before = ""
+        if self.over:
+            before, self._growing, self._out, self.over = "".join(self._raw), self._make(), "", False
+        self._raw.append(piece)
+        return self._new((yield from self._growing.feeding(before + piece)))
+
+    def ending(self) -> Flow[str]:
+        if self.over:
+            return ""
+        self.over = True
+        self.times += 1
+        ready = self._new((yield from self._growing.ending()))
+        self.edited = self._growing.edited
+        return ready
+
+    def _new(self, ready: str) -> str:
+        """What has not been shown yet; what has been must not have become another text."""
+        self._out += ready
+        known = min(len(self._out), len(self._shown))
+        if self._out[:known] != self._shown[:known]:
+            raise unusable(Stage.RESPONSE)
+        new = self._out[known:]
+        self._shown += new
+        return new
+
+
+def _places(message: AIMessageChunk) -> Iterator[tuple[Any, ...]]:
+    """Where a chunk says something, as parts of the reply."""
+    for name, value in message.additional_kwargs.items():
+        if value and isinstance(value, str) and name in _MORE_GROWING:
+            yield "more", name
+    if isinstance(message.content, str):
+        if message.content:
+            yield ("content",)
+        return
+    for block in message.content:
+        if isinstance(block, str):
+            yield ("block",)
+        else:
+            yield _place_of(block)
+
+
+def _place_of(block: Mapping[str, Any]) -> tuple[Any, ...]:
+    key = next((key for key in _GROWING if isinstance(block.get(key), str)), None)
+    return "block", block.get("type"), block.get("index"), key
+
+
+def _new_arguments(before: AIMessageChunk, after: AIMessage) -> Iterator[str | None]:
+    """For each call of a reply, in the order of its chunks: its arguments as they are written now, if others.
+
+    By their places, for ids may be missing, or there twice.
+    """
+    calls, bad = 0, 0
+    for chunk in before.tool_call_chunks:
+        wrong = before.invalid_tool_calls[bad] if bad < len(before.invalid_tool_calls) else None
+        if wrong is not None and all(wrong[key] == chunk[key] for key in ("name", "args", "id")):
+            new = after.invalid_tool_calls[bad]["args"]
+            yield new if new != wrong["args"] else None
+            bad += 1
+        else:
+            args = after.tool_calls[calls]["args"]
+            yield json.dumps(args) if args != before.tool_calls[calls]["args"] else None
+            calls += 1
+
+
+def _repeats(value: Any, chunks: Sequence[Any]) -> bool:
+    """Whether a call as it was written once is one of the calls that come with it."""
+    if not isinstance(value, dict) or not value.keys() <= {"name", "arguments"}:
+        return False
+    return any(
+        chunk.get("name") == value.get("name") and chunk.get("args") == value.get("arguments") for chunk in chunks
+    )
+
+
+def _is_content(place: tuple[Any, ...]) -> bool:
+    """Whether a text that grows is the reply's own, as its object is parsed of."""
+    return place[0] == "content" or place == ("block",) or (place[0] == "block" and place[1] == "text")
 
 
 def _tells(chunk: ChatGenerationChunk) -> bool:
@@ -343,7 +461,9 @@ def _tells(chunk: ChatGenerationChunk) -> bool:
 
 
 def _merged(parts: list[Any]) -> Any:
-    """Log probabilities as they would have come to stand together: their lists one after the other."""
+    """What was said of a reply in parts, as it would have come to stand together: lists one after the other."""
+    if all(isinstance(part, list) for part in parts):
+        return [item for part in parts for item in part]
     if not all(isinstance(part, dict) for part in parts):
         return parts[-1]
     out: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from highflame_middleware.checkpoint import Checkpoint, Flow, text_at, worst
 from highflame_middleware.codecs.parts import leaves, rewrite
 
 from .blocked import bubbling
-from .replies import ReplyStream
+from .replies import Marking, ReplyStream
 from .texts import in_history, judged
 from .who import caller_of
 
@@ -138,7 +138,7 @@ class _Passing:
         if isinstance(item, AIMessageChunk):
             if self._reply is None:
                 self._reply = ReplyStream(
-                    self._checkpoint, marking="none", caller=self._caller, model=ModelContext()
+                    self._checkpoint, marking=Marking(), caller=self._caller, model=ModelContext()
                 )
             ready = yield from self._reply.feeding(ChatGenerationChunk(message=item))
             return [one.message for one in ready]

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from highflame_middleware import BlockedError, Decision, GuardResponse, HighflameError, Stage
 
 from .blocked import GraphGuardError, bubbling
-from .replies import MARK
+from .marks import MARK
 
 __all__ = ["Refusal", "error_of", "mark_of_error", "placeholder", "refusal", "tool_refusal"]
 
@@ -23,6 +23,9 @@ REMOVED = "[removed by a security policy]"
 _CALL = "This call was not made: a security policy does not allow it."
 _CALL_UNCHECKED = "This call was not made: it could not be checked."
 _REJECTED = "This call was not made: it was not approved."
+_RESULT_UNCHECKED = (
+    "The result was withheld: it could not be checked. The tool has run; do not run it again for this."
+)
 _RESULT = "The result was withheld by a security policy. The tool has run; do not run it again for this."
 
 
@@ -37,7 +40,7 @@ def placeholder(message: BaseMessage, error: HighflameError, *, marked: bool = T
     """What is left of a message in the history, under its id; a marked one ends the run of its reader."""
     if isinstance(message, ToolMessage):
         call = {"id": message.tool_call_id, "name": message.name}
-        return tool_refusal(call, error, id=message.id)
+        return tool_refusal(call, error, made=True, id=message.id)
     update: dict[str, Any] = {
         "content": REMOVED,
         "additional_kwargs": {},
@@ -49,15 +52,22 @@ def placeholder(message: BaseMessage, error: HighflameError, *, marked: bool = T
 
 
 def tool_refusal(
-    call: Mapping[str, Any], error: HighflameError | None, *, said: str | None = None, **fields: Any
+    call: Mapping[str, Any],
+    error: HighflameError | None,
+    *,
+    said: str | None = None,
+    made: bool = False,
+    **fields: Any,
 ) -> ToolMessage:
-    """The answer to a call that was not made, or whose result is withheld."""
+    """The answer to a call that was not made, or (``made``) whose result is withheld, lest it be made again."""
     if said is None:
-        said = _REJECTED if error is None else _CALL
-        if error is not None and not isinstance(error, BlockedError):
-            said = _CALL_UNCHECKED
-        if isinstance(error, BlockedError) and error.stage is Stage.TOOL_RESULT:
-            said = _RESULT
+        checked = isinstance(error, BlockedError)
+        if made:
+            said = _RESULT if checked else _RESULT_UNCHECKED
+        elif error is None:
+            said = _REJECTED
+        else:
+            said = _CALL if checked else _CALL_UNCHECKED
     metadata = {MARK: mark_of_error(error) if error is not None else {"decision": Decision.STEP_UP.value}}
     return ToolMessage(
         content=said,
@@ -82,12 +92,14 @@ def mark_of_error(error: HighflameError) -> dict[str, Any]:
 
 
 def error_of(mark: Mapping[str, Any]) -> HighflameError:
-    """The error that a mark stands for."""
-    if "stage" not in mark:
+    """The error that a mark stands for. Whoever can write a history can write marks: none of them lets pass."""
+    try:
+        stage, decision = Stage(mark["stage"]), Decision(mark["decision"])
+    except (KeyError, ValueError):
         return GraphGuardError(str(mark.get("reason") or "the guard gave no usable verdict"))
     verdict = GuardResponse(
-        decision=Decision(mark["decision"]),
+        decision=decision,
         policy_reason=mark.get("reason"),
         request_id=mark.get("request_id") or "",
     )
-    return bubbling(BlockedError(verdict, Stage(mark["stage"])))
+    return bubbling(BlockedError(verdict, stage))

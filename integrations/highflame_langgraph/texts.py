@@ -29,6 +29,8 @@ from highflame_middleware.checkpoint import Checkpoint, Flow, Ruling, Text, rend
 from highflame_middleware.codecs.parts import Path, leaves, rewrite
 
 from .blocked import unusable
+from .echoes import ARGUMENTS, CALL_BLOCKS, CALL_KEYS, echoes_of, metadata_kept, reparsed, repeated
+from .marks import marked_calls
 
 __all__ = [
     "OPAQUE",
@@ -36,16 +38,19 @@ __all__ = [
     "descriptions_of",
     "digest_of_message",
     "in_history",
+    "instructions_of",
     "judged",
     "remember",
     "ruled",
     "texts_of",
+    "tools_of",
     "with_arguments",
 ]
 
 # Names, addresses and bytes: nothing that a reader of the message reads.
 OPAQUE = frozenset(
     {
+        "__gemini_function_call_thought_signatures__",
         "base64",
         "cache_control",
         "call_id",
@@ -67,14 +72,14 @@ OPAQUE = frozenset(
         "status",
         "thought_signature",
         "tool_call_id",
+        "tool_id",
         "tool_use_id",
         "type",
         "url",
     }
 )
-# The calls of tools, in a provider's own words: they stand in `tool_calls` as well, and are judged there.
-_CALL_BLOCKS = frozenset({"function_call", "input_json_delta", "tool_call", "tool_call_chunk", "tool_use"})
-_CALL_KEYS = frozenset({"tool_calls", "function_call"})
+# Arguments of a call that are prompts of a system.
+_INSTRUCTIONS = frozenset({"instructions", "system", "system_instruction"})
 _TEXTUAL = ("text/", "application/json", "application/xml", "application/yaml", "application/x-yaml")
 _BYTES = ("base64", "data")
 
@@ -89,22 +94,27 @@ class Judged:
     calls: tuple[Ruling, ...] = ()
 
 
-def texts_of(message: BaseMessage, *, calls: bool = True) -> list[Text]:
-    """The texts of a message, each with its place in the message's body."""
+def texts_of(message: BaseMessage, *, decided: bool = False) -> list[Text]:
+    """The texts of a message, each with its place in the message's body.
+
+    Of a reply ``decided`` leaves out the calls that are marked.
+    """
     if isinstance(message, RemoveMessage):
         return []
     stage, role, tool = _standing(message)
-    known = _ids_of(message)
+    echoes = echoes_of(message)
     found = [
         text_at(stage, value, role=role, tool=tool)._replace(path=path)
         for path, value in (
-            *_content(message.content, known),
-            *leaves(message.additional_kwargs, ("more",), OPAQUE | _CALL_KEYS),
+            *_content(message.content),
+            *leaves(message.additional_kwargs, ("more",), OPAQUE | CALL_KEYS),
+            *_calls_beside(message.additional_kwargs),
         )
-        if value
+        if value and not repeated(path, echoes)
     ]
-    if isinstance(message, AIMessage) and calls:
-        found += _calls(message)
+    if isinstance(message, AIMessage):
+        marks = marked_calls(message) if decided else {}
+        found += [text for text in _calls(message) if not _marked(message, text.path, marks)]
     return found
 
 
@@ -149,6 +159,29 @@ def descriptions_of(schemas: Any) -> Iterator[tuple[Path, str]]:
             stack += [((*place, index), value) for index, value in enumerate(node)]
 
 
+def tools_of(given: Mapping[str, Any]) -> dict[str, str]:
+    """What the tools that a model is told of say of themselves, by their names."""
+    found: dict[str, str] = {}
+    stack = [given.get(key) for key in ("tools", "functions")]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack += node
+        elif isinstance(node, dict):
+            name, description = node.get("name"), node.get("description")
+            if isinstance(name, str) and isinstance(description, str):
+                found[name] = description
+            else:
+                stack += [node.get(key) for key in ("function", "function_declarations", "functionDeclarations")]
+    return found
+
+
+def instructions_of(given: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """What the arguments of a call tell the model, past its messages."""
+    for name in _INSTRUCTIONS & given.keys():
+        yield from ((place, text) for place, text in leaves(given[name], (name,), OPAQUE) if text)
+
+
 def with_arguments(message: AIMessage, changed: Mapping[int, Mapping[str, Any]]) -> AIMessage:
     """The message with other arguments of some tool calls, wherever they stand."""
     edited: AIMessage = _rewritten(message, {("calls", index): args for index, args in changed.items()})
@@ -165,25 +198,30 @@ def _standing(message: BaseMessage) -> tuple[Stage, str, str | None]:
     return Stage.PROMPT, "user", None
 
 
-def _ids_of(message: BaseMessage) -> frozenset[str]:
-    calls = (*message.tool_calls, *message.invalid_tool_calls) if isinstance(message, AIMessage) else ()
-    return frozenset(str(call["id"]) for call in calls if call.get("id"))
-
-
-def _content(content: Any, known: frozenset[str]) -> Iterator[tuple[Path, str]]:
+def _content(content: Any) -> Iterator[tuple[Path, str]]:
     if isinstance(content, str):
         yield ("content",), content
         return
     for index, block in enumerate(content):
         if isinstance(block, str):
             yield ("content", index), block
-        elif isinstance(block, dict) and not _repeats_call(block, known):
-            yield from leaves(block, ("content", index), OPAQUE)
+        elif isinstance(block, dict):
+            called = ARGUMENTS & block.keys() if block.get("type") in CALL_BLOCKS else frozenset()
+            yield from leaves(block, ("content", index), OPAQUE | called)
+            # To a tool an address is an argument like others.
+            for key in sorted(called):
+                yield from leaves(block[key], ("content", index, key), frozenset())
             yield from _files(block, ("content", index))
 
 
-def _repeats_call(block: Mapping[str, Any], known: frozenset[str]) -> bool:
-    return block.get("type") in _CALL_BLOCKS and bool({block.get("id"), block.get("call_id")} & known)
+def _calls_beside(more: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    for key in sorted(CALL_KEYS & more.keys()):
+        yield from leaves(more[key], ("more", key), frozenset({"id", "index", "type"}))
+
+
+def _marked(message: AIMessage, place: Path, marks: Mapping[str, Any]) -> bool:
+    index = int(place[1])
+    return place[0] == "calls" and (message.tool_calls[index]["id"] or str(index)) in marks
 
 
 def _files(block: Any, place: Path) -> Iterator[tuple[Path, str]]:
@@ -253,62 +291,39 @@ def _rewritten(message: BaseMessage, changes: Mapping[Path, Any]) -> Any:
     """A copy of a message, by the same id, with some places of its body changed."""
     calls = {int(place[1]): value for place, value in changes.items() if place[0] == "calls"}
     bad = {int(place[1]): value for place, value in changes.items() if place[0] == "bad"}
-    body = rewrite(
-        {"content": message.content, "more": message.additional_kwargs},
-        {place: value for place, value in changes.items() if place[0] in ("content", "more")},
-    )
+    written = {"content": message.content, "more": message.additional_kwargs}
+    places = {place: value for place, value in changes.items() if place[0] in ("content", "more")}
+    for place, source in echoes_of(message).items():
+        if source is not None and source in changes:
+            places[place] = _as_written(_at(written, place), changes[source])
+    body = rewrite(written, places)
     update: dict[str, Any] = {"content": body["content"], "additional_kwargs": body["more"]}
     if isinstance(message, AIMessage):
         if calls:
             update["tool_calls"] = [
                 {**call, "args": calls.get(index, call["args"])} for index, call in enumerate(message.tool_calls)
             ]
-            named = {message.tool_calls[index]["id"]: args for index, args in calls.items()}
-            update["content"] = _content_with(update["content"], named)
-            update["additional_kwargs"] = _more_with(update["additional_kwargs"], named)
         if bad:
             update["invalid_tool_calls"] = [
                 {**call, "args": bad.get(index, call["args"])}
                 for index, call in enumerate(message.invalid_tool_calls)
             ]
-        # Token by token it would say again what has been taken out.
-        update["response_metadata"] = {
-            key: value for key, value in message.response_metadata.items() if key != "logprobs"
-        }
+        update["response_metadata"] = metadata_kept(message.response_metadata)
+        if any(place[0] == "content" for place in changes):
+            said = message.model_copy(update={"content": body["content"]})
+            update["additional_kwargs"] = reparsed(body["more"], str(said.text))
     return message.model_copy(update=update)
 
 
-def _content_with(content: Any, named: Mapping[str | None, Any]) -> Any:
-    """The content with new arguments where it repeats a call."""
-    if isinstance(content, str):
-        return content
-    out: list[Any] = []
-    for block in content:
-        own = next((key for key in ("id", "call_id") if isinstance(block, dict) and block.get(key) in named), None)
-        if own is None or block.get("type") not in _CALL_BLOCKS:
-            out.append(block)
-            continue
-        new = dict(block)
-        for key in ("input", "args", "arguments", "partial_json"):
-            if key in new:
-                args = named[new[own]]
-                new[key] = json.dumps(args) if isinstance(new[key], str) else args
-        out.append(new)
-    return out
+def _at(body: Any, place: Path) -> Any:
+    for key in place:
+        body = body[key]
+    return body
 
 
-def _more_with(more: Mapping[str, Any], named: Mapping[str | None, Any]) -> dict[str, Any]:
-    calls = more.get("tool_calls")
-    if not isinstance(calls, list):
-        return dict(more)
-    out: list[Any] = []
-    for call in calls:
-        if isinstance(call, dict) and call.get("id") in named and isinstance(call.get("function"), dict):
-            function = {**call["function"], "arguments": json.dumps(named[call["id"]])}
-            out.append({**call, "function": function})
-        else:
-            out.append(call)
-    return {**more, "tool_calls": out}
+def _as_written(before: Any, args: Any) -> Any:
+    """Arguments in the form that they were written in."""
+    return json.dumps(args) if isinstance(before, str) and not isinstance(args, str) else args
 
 
 def in_history(one: Judged, messages: Sequence[BaseMessage]) -> Judged:
@@ -346,10 +361,13 @@ def remember(checkpoint: Checkpoint, message: BaseMessage, caller: CallContext) 
 
 
 def judged(
-    checkpoint: Checkpoint, messages: Sequence[BaseMessage], *, calls: bool = True, **about: Any
+    checkpoint: Checkpoint, messages: Sequence[BaseMessage], *, decided: bool = False, **about: Any
 ) -> Flow[list[Judged]]:
-    """Have the texts of some messages judged, all at once: what becomes of each message."""
-    texts = [texts_of(message, calls=calls) for message in messages]
+    """Have the texts of some messages judged, all at once: what becomes of each message.
+
+    Calls that are marked are not judged again where they are ``decided``.
+    """
+    texts = [texts_of(message, decided=decided) for message in messages]
     rulings = yield from checkpoint.judging([text for own in texts for text in own], **about)
     out: list[Judged] = []
     at = 0

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert_to_messages
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt.tool_node import ToolCallRequest
-from langgraph.types import Command
+from langgraph.types import Command, Overwrite
 
 from highflame_middleware import CallContext, ConfigError, HighflameError, Settings, Stage
 from highflame_middleware.activities import Activity
@@ -18,22 +18,35 @@ from highflame_middleware.checkpoint import (
     Checkpoint,
     Flow,
     Invoke,
+    Ruling,
     StepUp,
+    Text,
     digest_of,
     rendered,
     text_at,
 )
 
-from .approval import Approver, approver_of, asked, awaitable
+from .approval import Approver, Said, approver_of, asked, awaitable
 from .blocked import bubbling
+from .doors import checkpoint_of
 from .saying import placeholder, tool_refusal
 from .texts import judged, remember, ruled
+from .together import Together, calls_beside
 from .who import caller_of
 
 __all__ = ["ToolGuard", "guard_tool_node"]
 
 # Approvals that were given before the tool is run, by the id of the call.
 APPROVED = "highflame_approved"
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What was said of a call, by the guard and by whoever was asked about it."""
+
+    text: Text
+    ruling: Ruling
+    said: Said | None
 
 
 class ToolGuard:
@@ -44,87 +57,137 @@ class ToolGuard:
 
     def __init__(self, checkpoint: Checkpoint, *, raises: bool, step_up: Approver) -> None:
         self.checkpoint, self.raises, self.step_up = checkpoint, raises, step_up
+        self._together: Together[list[_Verdict]] = Together()
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
         """For `ToolNode(wrap_tool_call=…)`."""
-        return self.checkpoint.run(self.flow(request, handler))
+        return self.checkpoint.run(self.flow(request, handler, blocking=True))
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
     ) -> Any:
         """For `ToolNode(awrap_tool_call=…)`."""
-        return await self.checkpoint.arun(awaitable(self.flow(request, handler)))
+        return await self.checkpoint.arun(awaitable(self.flow(request, handler, blocking=False)))
 
-    def flow(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Flow[Any]:
+    def flow(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any], *, blocking: bool
+    ) -> Flow[Any]:
         """One call."""
-        call, config = request.tool_call, request.runtime.config
-        caller = caller_of(config)
-        stopped, request = yield from self._admitted(request, caller, config)
+        call = request.tool_call
+        caller = caller_of(request.runtime.config)
+        stopped, request = yield from self._admitted(request, caller, blocking=blocking)
         if stopped is not None:
             return stopped
         about: dict[str, Any] = {"gen_ai.tool.call.id": call["id"], "gen_ai.tool.type": "function"}
         with Activity("execute_tool", call["name"], caller=caller, quiet=self.checkpoint.quiet, **about):
             result = yield from Invoke(partial(handler, request))
-            return (yield from self._result(result, call, caller))
+            return (yield from self._result(result, call, caller, _descriptions(request)))
 
     def _admitted(
-        self, request: ToolCallRequest, caller: CallContext, config: Mapping[str, Any]
+        self, request: ToolCallRequest, caller: CallContext, *, blocking: bool
     ) -> Flow[tuple[ToolMessage | None, ToolCallRequest]]:
         """The call as it may be made, or the answer in its place."""
         call = request.tool_call
-        name, args = call["name"], call["args"]
-        if _approved(request.state).get(str(call["id"])) == digest_of(name, args):
+        approved = _approved(request.state)
+        if _is_approved(call, approved):
             return None, request
-        text = text_at(Stage.TOOL_CALL, rendered(args), tool=name, is_json=True)._replace(path=("calls", 0))
-        described = {name: request.tool.description} if request.tool is not None else {}
-        (ruling,) = yield from self.checkpoint.judging([text], caller=caller, descriptions=described, once=True)
-        if (step := StepUp.of(ruling, name, args)) is not None:
-            (said,) = yield from asked(self.step_up, [step], config)
-            if said.approved:
-                self.checkpoint.remember(text, caller=caller)
+        calls = [one for one in calls_beside(request) if not _is_approved(one, approved)]
+        verdicts = yield from self._together.once(
+            request, calls, partial(self._verdicts, request, calls, caller), blocking=blocking
+        )
+        at = next((index for index, one in enumerate(calls) if one is call), None)
+        verdict = verdicts[at if at is not None else calls.index(call)]
+        if verdict.said is not None:
+            if verdict.said.approved:
                 return None, request
-            if said.message is not None:
-                return tool_refusal(call, None, said=said.message), request
-        carrier = _carrier(call)
-        one = ruled(carrier, [text], [ruling], strict=self.checkpoint.policy.mode.blocks)
+            if verdict.said.message is not None:
+                return tool_refusal(call, None, said=verdict.said.message), request
+        strict = self.checkpoint.policy.mode.blocks
+        one = ruled(_carrier(call), [verdict.text], [verdict.ruling], strict=strict)
         if (error := one.calls[0].error) is not None:
             return self._stopped(call, error, caller), request
         if one.edited:
             request = request.override(tool_call={**call, "args": one.message.tool_calls[0]["args"]})
         return None, request
 
-    def _result(self, result: Any, call: Mapping[str, Any], caller: CallContext) -> Flow[Any]:
+    def _verdicts(
+        self, request: ToolCallRequest, calls: Sequence[Mapping[str, Any]], caller: CallContext
+    ) -> Flow[list[_Verdict]]:
+        """What is to become of some calls: judged, and asked about, all at once."""
+        texts = [
+            text_at(Stage.TOOL_CALL, rendered(one["args"]), tool=one["name"], is_json=True)._replace(
+                path=("calls", 0)
+            )
+            for one in calls
+        ]
+        rulings = yield from self.checkpoint.judging(
+            texts, caller=caller, descriptions=_descriptions(request), once=True
+        )
+        steps = [StepUp.of(ruling, one["name"], one["args"]) for ruling, one in zip(rulings, calls, strict=True)]
+        waiting = [step for step in steps if step is not None]
+        answers = iter((yield from asked(self.step_up, waiting, request.runtime.config)) if waiting else ())
+        return [
+            _Verdict(text, ruling, next(answers) if step is not None else None)
+            for text, ruling, step in zip(texts, rulings, steps, strict=True)
+        ]
+
+    def _result(
+        self, result: Any, call: Mapping[str, Any], caller: CallContext, told: Mapping[str, str]
+    ) -> Flow[Any]:
         """What a tool gave back, as it may go on: a message, a command with messages, or a list of both."""
         if isinstance(result, list):
             out = []
             for one in result:
-                out.append((yield from self._result(one, call, caller)))
+                out.append((yield from self._result(one, call, caller, told)))
             return out
         if isinstance(result, BaseMessage):
-            (message,) = yield from self._messages([result], call, caller)
+            (message,) = yield from self._messages([result], call, caller, told)
             return message
         if isinstance(result, Command):
-            return (yield from self._command(result, call, caller))
+            return (yield from self._command(result, call, caller, told))
         return result
 
-    def _command(self, command: Command[Any], call: Mapping[str, Any], caller: CallContext) -> Flow[Any]:
+    def _command(
+        self, command: Command[Any], call: Mapping[str, Any], caller: CallContext, told: Mapping[str, str]
+    ) -> Flow[Any]:
+        """A command, with the messages of its update judged: under whatever name the state has them."""
         update: Any = command.update
-        if isinstance(update, dict) and isinstance(update.get("messages"), list | BaseMessage):
-            found = yield from self._messages(_listed(update["messages"]), call, caller)
-            return replace(command, update={**update, "messages": found})
-        if isinstance(update, list | tuple):
-            pairs = []
-            for item in update:
-                if isinstance(item, tuple) and len(item) == 2 and item[0] == "messages":
-                    pairs.append(("messages", (yield from self._messages(_listed(item[1]), call, caller))))
-                elif isinstance(item, BaseMessage):
-                    pairs += yield from self._messages([item], call, caller)
-                else:
-                    pairs.append(item)
-            return replace(command, update=type(update)(pairs))
-        return command
+        if isinstance(update, dict):
+            found = {}
+            for name, value in update.items():
+                found[name] = yield from self._value(name, value, call, caller, told)
+            return replace(command, update=found)
+        if update is None:
+            return command
+        if not isinstance(update, list | tuple) or _one(update):
+            # An object of a state's class: LangGraph reads its fields, and so is this.
+            update = list(command._update_as_tuples())  # noqa: SLF001 - nothing else tells
+        pairs = []
+        for item in update:
+            if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
+                pairs.append((item[0], (yield from self._value(item[0], item[1], call, caller, told))))
+            elif isinstance(item, BaseMessage | str | dict):
+                pairs += yield from self._messages([item], call, caller, told)
+            else:
+                pairs.append(item)
+        return replace(command, update=type(update)(pairs))
 
-    def _messages(self, messages: Sequence[Any], call: Mapping[str, Any], caller: CallContext) -> Flow[list[Any]]:
+    def _value(
+        self, name: str, value: Any, call: Mapping[str, Any], caller: CallContext, told: Mapping[str, str]
+    ) -> Flow[Any]:
+        """A value that a command writes: messages, in any form that LangGraph takes under that name, or others."""
+        if isinstance(value, Overwrite):
+            return replace(value, value=(yield from self._value(name, value.value, call, caller, told)))
+        listed = [value] if isinstance(value, BaseMessage | str | dict) or _one(value) else value
+        if not isinstance(listed, list | tuple) or not listed:
+            return value
+        if name != "messages" and not any(isinstance(one, BaseMessage) for one in listed):
+            return value
+        return (yield from self._messages(listed, call, caller, told))
+
+    def _messages(
+        self, messages: Sequence[Any], call: Mapping[str, Any], caller: CallContext, told: Mapping[str, str]
+    ) -> Flow[list[Any]]:
         messages = convert_to_messages(list(messages))
         named = [
             message.model_copy(update={"name": call["name"]})
@@ -132,7 +195,7 @@ class ToolGuard:
             else message
             for message in messages
         ]
-        found = yield from judged(self.checkpoint, named, caller=caller, sent=True, once=True)
+        found = yield from judged(self.checkpoint, named, caller=caller, descriptions=told, sent=True, once=True)
         out: list[Any] = []
         for one in found:
             error = one.error
@@ -140,17 +203,19 @@ class ToolGuard:
                 out.append(one.message)
             elif isinstance(one.message, ToolMessage):
                 own = {"id": one.message.tool_call_id, "name": one.message.name}
-                out.append(self._stopped(own, error, caller))
+                out.append(self._stopped(own, error, caller, made=True))
             elif self.raises:
                 raise bubbling(error)
             else:
                 out.append(placeholder(one.message, error, marked=False))
         return out
 
-    def _stopped(self, call: Mapping[str, Any], error: HighflameError, caller: CallContext) -> ToolMessage:
+    def _stopped(
+        self, call: Mapping[str, Any], error: HighflameError, caller: CallContext, *, made: bool = False
+    ) -> ToolMessage:
         if self.raises:
             raise bubbling(error)
-        answer = tool_refusal(call, error)
+        answer = tool_refusal(call, error, made=made)
         remember(self.checkpoint, answer, caller)
         return answer
 
@@ -175,7 +240,7 @@ def guard_tool_node(
             "guard_tool_node() makes the node: give it the tools, and what else a ToolNode takes as node="
         )
     guard = ToolGuard(
-        checkpoint or Checkpoint(settings, name="langgraph", **options),
+        checkpoint or checkpoint_of(settings, options),
         raises=raising(on_deny),
         step_up=approver_of(step_up),
     )
@@ -196,9 +261,19 @@ def _approved(state: Any) -> Mapping[str, str]:
     return found if isinstance(found, Mapping) else {}
 
 
+def _is_approved(call: Mapping[str, Any], approved: Mapping[str, str]) -> bool:
+    return approved.get(str(call["id"])) == digest_of(call["name"], call["args"])
+
+
+def _descriptions(request: ToolCallRequest) -> dict[str, str]:
+    tools = [*(getattr(request.runtime, "tools", None) or ()), *([request.tool] if request.tool else [])]
+    return {tool.name: tool.description for tool in tools}
+
+
 def _carrier(call: Mapping[str, Any]) -> Any:
     return AIMessage(content="", tool_calls=[{"name": call["name"], "args": call["args"], "id": call["id"]}])
 
 
-def _listed(messages: Any) -> list[Any]:
-    return list(messages) if isinstance(messages, list | tuple) else [messages]
+def _one(value: Any) -> bool:
+    """Whether a value is one message, as a pair of its role and its text."""
+    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, str) for part in value)

@@ -93,15 +93,22 @@ FRAMEWORKS = (
     # The engine with all that makes it faster or asks a model of the user's.
     Row("engine-extras", ("google-re2", "onnx", "onnxruntime", "openai", "redis", "tokenizers"), ("tests/engine",)),
     _framework("langchain", "langchain-openai", "langchain-anthropic", "langchain-aws", "langchain-google-genai"),
-    _framework("langgraph", "langchain>=1.4,<2", "langgraph>=1.2,<2", "langchain-openai"),
+    _framework(
+        "langgraph",
+        "langchain>=1.4,<2",
+        "langgraph>=1.2,<2",
+        "langchain-openai",
+        "langchain-anthropic",
+        "langchain-google-genai",
+    ),
     _framework("langgraph", "langchain==1.4.0", "langchain-openai", version="1.4"),
     _framework("llama_index", "llama-index-llms-openai"),
     _framework("agents", "openai-agents"),
     _framework("pydantic_ai", "pydantic-ai-slim[openai,anthropic,google]"),
     _framework("strands", "strands-agents[openai,anthropic]"),
-    _framework("crewai", "crewai[anthropic,litellm]>=1.15.19,<2"),
+    _framework("crewai", "crewai[anthropic,google-genai,litellm]>=1.15.19,<2"),
     # The oldest CrewAI whose hooks stop what they say no to.
-    _framework("crewai", "crewai[anthropic,litellm]==1.15.19", version="1.15.19"),
+    _framework("crewai", "crewai[anthropic,google-genai,litellm]==1.15.19", version="1.15.19"),
     _framework("litellm", "litellm"),
     _framework(
         "peers",

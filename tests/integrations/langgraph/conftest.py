@@ -5,6 +5,7 @@ from importlib import util
 # By the test module: what it needs.
 NEEDS = {
     "test_conformance": ("langchain", "langchain_openai"),
+    "test_other_models": ("langchain", "langchain_anthropic", "langchain_google_genai"),
     "test_pages": ("langchain", "langchain_openai"),
     "test_real_models": ("langchain", "langchain_openai"),
 }
@@ -12,6 +13,7 @@ _HERE = (
     "test_agent",
     "test_approval",
     "test_callbacks",
+    "test_echoes",
     "test_graph",
     "test_model",
     "test_order",

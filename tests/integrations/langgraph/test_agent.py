@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langchain.agents.structured_output import ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import BaseModel
 
+from highflame_langgraph import HighflameAgentMiddleware
 from highflame_middleware import BlockedError, Decision, GuardError, Stage, context
 from tests.integrations.langgraph.kit import COLOURS, Guard, Scripted, agent_of, ask, calling, said
 
 REFUSED = "I can't help with that: it was stopped by a security policy."
 pytestmark = pytest.mark.parametrize("how", COLOURS)
+
+
+class Answer(BaseModel):
+    text: str
 
 
 def everything(model: Scripted) -> str:
@@ -159,15 +166,47 @@ def test_a_denied_reply(on_deny: str, how: str) -> None:
 
 
 def test_structured_output_is_judged(how: str) -> None:
-    from pydantic import BaseModel
-
-    class Answer(BaseModel):
-        text: str
-
     model = Scripted(script=[calling(("Answer", {"text": "SECRET"}))])
     result = ask(agent_of(model, Guard(redact=["SECRET"]), response_format=Answer, tools=[]), how=how)
     assert result["structured_response"] == Answer(text="[redacted]")
     assert "SECRET" not in repr(result)
+
+
+@pytest.mark.parametrize("on_deny", ["respond", "raise"])
+@pytest.mark.parametrize("decision", ["deny", "step_up", "defer"])
+def test_a_structured_answer_that_is_stopped_is_not_asked_for_again(decision: str, on_deny: str, how: str) -> None:
+    """It is no call of a tool: answered as one, the model would say it again without end, or it would pass."""
+    model = Scripted(script=[calling(("Answer", {"text": "SECRET"}))])
+    guard = Guard(**{decision: ["SECRET"]})
+    agent = agent_of(
+        model, guard, response_format=ToolStrategy(Answer), tools=[], on_deny=on_deny, checkpointer=InMemorySaver()
+    )
+    if on_deny == "raise":
+        with pytest.raises(BlockedError):
+            ask(agent, how=how, thread_id="1")
+    else:
+        result = ask(agent, how=how, thread_id="1")
+        assert said(result)[-1] == ("ai", REFUSED)
+        assert result.get("structured_response") is None
+    assert len(model.sent) == 1
+
+
+@pytest.mark.parametrize("decision", ["deny", "redact"])
+def test_a_structured_answer_of_a_model_further_inside(decision: str, how: str) -> None:
+    from langchain.agents import create_agent
+    from langchain.agents.middleware import ModelFallbackMiddleware
+
+    other = Scripted(script=[calling(("Answer", {"text": "SECRET"}))])
+    ours = HighflameAgentMiddleware(guard=Guard(**{decision: ["SECRET"]}), gateway=None)
+    agent = create_agent(
+        Scripted(script=[RuntimeError("down")]),
+        [],
+        middleware=[ours, ModelFallbackMiddleware(other)],
+        response_format=ToolStrategy(Answer),
+    )
+    result = ask(agent, how=how)
+    assert "SECRET" not in repr(result)
+    assert said(result)[-1] == ("ai", REFUSED)
 
 
 # --- tool calls ----------------------------------------------------------------------------------------------
@@ -321,6 +360,8 @@ def test_whom_it_is_for(how: str) -> None:
     assert about[0].tool.name == "look_up"
     assert about[0].tool.arguments == {"key": "a"}
     assert about[0].metadata["agent"] == "support"
+    results = [request for request in guard.requests if request.stage is Stage.TOOL_RESULT]
+    assert [one.tool.description for one in (about[0], results[0])] == ["Look a key up."] * 2
     events.clear()
     with context(user="bob", session="s2"):
         ask(agent, "Once more", how=how, thread_id="t1", user_id="ada")
@@ -344,3 +385,14 @@ def test_what_the_middleware_says_itself_is_not_judged(how: str) -> None:
     ask(agent, how=how, thread_id="1")
     ask(agent, "Again", how=how, thread_id="1")
     assert not [text for _, text in guard.asked if "security policy" in text]
+
+
+def test_a_refusal_is_the_threads_own_in_another_process_too(how: str) -> None:
+    """A guard that says no to the refusal would have each turn refused, for good."""
+    saver = InMemorySaver()
+    for number in range(3):
+        model = Scripted(script=["Fine."])
+        guard = Guard(deny=["SECRET", "forbidden"])
+        agent = agent_of(model, guard, tools=[], checkpointer=saver, refusal="That is forbidden.")
+        result = ask(agent, "SECRET" if number == 0 else "Hello", how=how, thread_id="1")
+        assert said(result)[-1] == ("ai", "That is forbidden." if number == 0 else "Fine.")

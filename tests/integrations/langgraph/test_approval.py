@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypedDict
+from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
-from highflame_langgraph import StepUp, approve, guard_tool_node, guarded_model, reject
+from highflame_langgraph import HighflameAgentMiddleware, StepUp, approve, guard_tool_node, guarded_model, reject
 from highflame_middleware import ConfigError
 from tests.integrations.langgraph.kit import COLOURS, Guard, Scripted, agent_of, ask, calling, said, tools
 
@@ -152,14 +154,9 @@ def test_with_errors_raised_it_still_asks(how: str) -> None:
     assert ("note", "PAY 100") in ran
 
 
-def test_a_graph_of_ones_own(how: str) -> None:
-    ran: list[Any] = []
-    guard = Guard(step_up=["PAY"])
-    model = Scripted(script=[calling(("note", {"text": "PAY 100"})), "Paid."])
-    llm = model.bind_tools(tools(ran))
-
-    class State(TypedDict):
-        messages: list[Any]
+def own_graph(model: Scripted, node: Any) -> Any:
+    """A model and a node of tools, by turns."""
+    llm = model.bind_tools(tools([]))
 
     def call(state: Any) -> Any:
         return {"messages": [llm.invoke(state["messages"])]}
@@ -169,16 +166,86 @@ def test_a_graph_of_ones_own(how: str) -> None:
 
     builder = StateGraph(MessagesState)
     builder.add_node("model", call)
-    builder.add_node("tools", guard_tool_node(tools(ran), guard=guard, gateway=None))
+    builder.add_node("tools", node)
     builder.add_edge(START, "model")
     builder.add_conditional_edges("model", route)
     builder.add_edge("tools", "model")
-    graph = builder.compile(checkpointer=InMemorySaver())
+    return builder.compile(checkpointer=InMemorySaver())
+
+
+def nodes(ran: list[Any], guard: Guard) -> dict[str, Any]:
+    middleware = HighflameAgentMiddleware(guard=guard, gateway=None)
+    wrapped = {"wrap_tool_call": middleware.wrap_tool_call, "awrap_tool_call": middleware.awrap_tool_call}
+    return {
+        "guarded": guard_tool_node(tools(ran), guard=guard, gateway=None),
+        "wrapped": ToolNode(tools(ran), **wrapped),
+    }
+
+
+@pytest.mark.parametrize("kind", ["guarded", "wrapped"])
+def test_calls_of_one_reply_are_decided_on_before_any_is_made(kind: str, how: str) -> None:
+    """An interrupt has the node run again: what had been run beside it would run twice, an approved payment too."""
+    ran: list[Any] = []
+    guard = Guard(step_up=["PAY"], deny=["SECRET"])
+    given = [{"text": "PAY 100"}, {"text": "PAY 200"}, {"text": "SECRET"}]
+    model = Scripted(script=[calling(("look_up", {"key": "a"}), *(("note", one) for one in given)), "Paid."])
+    graph = own_graph(model, nodes(ran, guard)[kind])
+    (request,) = ask(graph, "Pay", how=how, thread_id="1")["__interrupt__"]
+    assert ran == []
+    assert [action["args"] for action in request.value["action_requests"]] == given[:2]
+    # The calls of one reply: each asked about once, at once.
+    assert len(guard.asked) == len(set(guard.asked)) == 4
+    only = [request.value["action_requests"][1]["digest"]]
+    result = ask(graph, Command(resume=approve(request, only=only)), how=how, thread_id="1")
+    assert sorted(ran) == [("look_up", "a"), ("note", "PAY 200")]
+    assert said(result)[-1] == ("ai", "Paid.")
+    # It was good for one call: another like it is another.
+    model.script = [calling(("note", given[1])), "Paid."]
+    model.sent.clear()
+    assert "__interrupt__" in ask(graph, "Pay again", how=how, thread_id="1")
+    assert len(ran) == 2
+
+
+def test_an_answer_that_is_given_twice_runs_nothing_twice(how: str) -> None:
+    ran: list[Any] = []
+    agent, model, _ = paying(ran)
+    (request,) = ask(agent, "Pay", how=how, thread_id="1")["__interrupt__"]
+    for _ in range(3):
+        assert said(ask(agent, Command(resume=approve(request)), how=how, thread_id="1"))[-1] == ("ai", "Paid.")
+    assert sorted(ran) == [("look_up", "a"), ("note", "PAY 100")]
+    assert len(model.sent) == 2
+
+
+def test_arguments_that_are_changed_after_the_approval_are_asked_about_again(how: str) -> None:
+    ran: list[Any] = []
+    middleware = HighflameAgentMiddleware(guard=Guard(step_up=["PAY"]), gateway=None)
+    agent = create_agent(
+        Scripted(script=[calling(("note", {"text": "PAY 100"})), "Paid."]),
+        tools(ran),
+        middleware=[middleware],
+        checkpointer=InMemorySaver(),
+        interrupt_before=["tools"],
+    )
+    config: Any = {"configurable": {"thread_id": "1"}}
+    (request,) = ask(agent, "Pay", how=how, thread_id="1")["__interrupt__"]
+    ask(agent, Command(resume=approve(request)), how=how, thread_id="1")
+    said_before = next(one for one in agent.get_state(config).values["messages"] if isinstance(one, AIMessage))
+    changed = {**said_before.tool_calls[0], "args": {"text": "PAY 1000000"}}
+    agent.update_state(config, {"messages": [said_before.model_copy(update={"tool_calls": [changed]})]})
+    waiting = agent.invoke(None, config) if how == "invoke" else asyncio.run(agent.ainvoke(None, config))
+    assert ran == []
+    assert "PAY 1000000" in repr(waiting["__interrupt__"])
+
+
+def test_a_graph_of_ones_own(how: str) -> None:
+    ran: list[Any] = []
+    model = Scripted(script=[calling(("note", {"text": "PAY 100"})), "Paid."])
+    graph = own_graph(model, nodes(ran, Guard(step_up=["PAY"]))["guarded"])
     (request,) = ask(graph, "Pay", how=how, thread_id="1")["__interrupt__"]
     assert ran == []
     result = ask(graph, Command(resume=approve(request)), how=how, thread_id="1")
     assert ran == [("note", "PAY 100")]
     assert said(result)[-1] == ("ai", "Paid.")
     # A guarded model reads the call that has been answered, and asks for no approval of it.
-    guarded = guarded_model(Scripted(script=["Fine."]), guard=guard, gateway=None)
+    guarded = guarded_model(Scripted(script=["Fine."]), guard=Guard(step_up=["PAY"]), gateway=None)
     assert guarded.invoke(result["messages"]).text == "Fine."

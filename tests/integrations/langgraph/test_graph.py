@@ -9,14 +9,14 @@ from typing import Any, TypedDict
 import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import START, StateGraph
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
-from highflame_langgraph import guard_graph, guarded_model
-from highflame_middleware import BlockedError, ConfigError
+from highflame_langgraph import guard_graph, guard_tool_node, guarded_model
+from highflame_middleware import BlockedError, ConfigError, Settings
 from highflame_middleware.testing import CapturedSpans
-from tests.integrations.langgraph.kit import Guard, Scripted, agent_of, calling, said
+from tests.integrations.langgraph.kit import Guard, Scripted, agent_of, calling, said, tools
 from tests.integrations.langgraph.test_order import one_node
 from tests.integrations.langgraph.test_streams import WAYS
 
@@ -80,6 +80,27 @@ def test_a_message_is_judged_once_at_the_entrance_and_once_inside() -> None:
     guard_graph(agent, guard=outer, gateway=None).invoke({"messages": [("user", "Hello")]})
     assert outer.asked == [("prompt", "Hello")]
     assert inner.asked == [("prompt", "Hello"), ("response", "Fine.")]
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_doors_of_the_same_settings_judge_a_text_once(how: str) -> None:
+    """In front of a graph, around its model, and at its tools."""
+    guard = Guard()
+    settings = Settings(guard=guard, gateway=None)
+    call = calling(("look_up", {"key": "a"}), ("note", {"text": "b"}), text="Let me see.")
+    llm = guarded_model(Scripted(script=[call, "Fine.", "Bye."]), settings)
+    builder = StateGraph(MessagesState)
+    builder.add_node("model", lambda state: {"messages": [llm.invoke(state["messages"])]})
+    builder.add_node("tools", guard_tool_node(tools([]), settings))
+    builder.add_edge(START, "model")
+    builder.add_conditional_edges("model", lambda state: "tools" if state["messages"][-1].tool_calls else "__end__")
+    builder.add_edge("tools", "model")
+    graph = guard_graph(builder.compile(checkpointer=InMemorySaver()), settings)
+    config: Any = {"configurable": {"thread_id": "1"}}
+    RUNS[how](graph, {"messages": [("user", "Hello")]}, config)
+    RUNS[how](graph, {"messages": [("user", "More")]}, config)
+    # Two prompts, three texts, two calls, two results.
+    assert len(guard.asked) == len(set(guard.asked)) == 9
 
 
 class Question(TypedDict):

@@ -10,6 +10,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from pydantic import BaseModel
 
 from highflame_langgraph import HighflameAgentMiddleware, chat_model, guard_graph, guarded_model
 from highflame_middleware import BlockedError, Gateway, Settings, context, instrument
@@ -154,3 +155,28 @@ def test_the_responses_api() -> None:
         whole = chunk if whole is None else whole + chunk
     assert [call["args"] for call in whole.tool_calls] == [{"key": "[redacted]"}]
     assert "SECRET" not in repr(whole)
+
+
+class Answered(BaseModel):
+    text: str
+
+
+@pytest.mark.parametrize(
+    ("how", "responses"),
+    # A scripted stream of the Responses API does not say what format was asked for, so there is no object.
+    [("invoke", False), ("ainvoke", False), ("stream", False), ("invoke", True), ("ainvoke", True)],
+)
+def test_an_object_for_an_answer(how: str, responses: bool) -> None:
+    """The SDK parses the reply itself, before anybody else reads it."""
+    scripts = [{"text": '{"text": "SECRET"}'}]
+    settings = Settings(gateway=Gateway(providers={"only": {"scripts": scripts}}, guard=None))
+    redacting = settings.with_changes(guard=Guard(redact=["SECRET"]))
+    llm: Any = chat_model("only/m", redacting, use_responses_api=responses).with_structured_output(Answered)
+    if how == "stream":
+        (*_, answer) = llm.stream("Hi")
+    else:
+        answer = llm.invoke("Hi") if how == "invoke" else asyncio.run(llm.ainvoke("Hi"))
+    assert answer == Answered(text="[redacted]")
+    denying = settings.with_changes(guard=Guard(deny=["SECRET"]))
+    with pytest.raises(BlockedError):
+        chat_model("only/m", denying, use_responses_api=responses).with_structured_output(Answered).invoke("Hi")

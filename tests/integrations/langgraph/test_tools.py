@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict
 
 import pytest
 from langchain.agents import create_agent
 from langchain.tools import ToolRuntime
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, InjectedToolCallId, tool
+from langgraph.graph import START, StateGraph, add_messages
 from langgraph.types import Command
+from pydantic import BaseModel
 
 from highflame_langgraph import HighflameAgentMiddleware, guard_tool_node
-from highflame_middleware import BlockedError, ConfigError
+from highflame_middleware import BlockedError, ConfigError, GuardError
 from tests.integrations.langgraph.kit import COLOURS, Guard, Scripted, agent_of, ask, calling, said, tools
 
 pytestmark = pytest.mark.parametrize("how", COLOURS)
@@ -115,6 +119,47 @@ def test_a_command_for_a_node_that_is_given_messages(decision: str, how: str) ->
     assert seen[0].update[0].tool_call_id == "c0"
 
 
+class Fields(BaseModel):
+    messages: Annotated[list[Any], add_messages] = []
+
+
+@dataclass
+class Data:
+    messages: Annotated[list[Any], add_messages]
+
+
+UPDATES: dict[str, Any] = {
+    "a model": lambda message: Fields(messages=[message]),
+    "a dataclass": lambda message: Data(messages=[message]),
+    "pairs": lambda message: (("messages", [message]), ("messages", "SECRET"), ("messages", ("user", "SECRET"))),
+    "dicts": lambda message: {"messages": [message, {"role": "user", "content": "SECRET"}, ("user", "SECRET")]},
+    "another name": lambda message: {"talk": [message]},
+}
+
+
+@pytest.mark.parametrize("form", UPDATES)
+def test_a_commands_messages_in_every_form_that_a_graph_takes(form: str, how: str) -> None:
+    @tool
+    def act(key: str, tool_call_id: Annotated[str, InjectedToolCallId]) -> Any:
+        """Act."""
+        return Command(update=UPDATES[form](ToolMessage("a SECRET", tool_call_id=tool_call_id)))
+
+    class State(TypedDict):
+        messages: Annotated[list[Any], add_messages]
+        talk: Annotated[list[Any], add_messages]
+
+    name = "talk" if form == "another name" else "messages"
+    node = guard_tool_node([act], guard=Guard(redact=["SECRET"]), gateway=None, node={"messages_key": name})
+    builder = StateGraph(State)
+    builder.add_node("tools", node)
+    builder.add_edge(START, "tools")
+    graph = builder.compile()
+    given: Any = {name: [calling(("act", {"key": "a"}))]}
+    result = graph.invoke(given) if how == "invoke" else asyncio.run(graph.ainvoke(given))
+    assert "SECRET" not in repr(result)
+    assert "a [redacted]" in repr(result)
+
+
 def test_a_tool_that_fails_is_the_tools_matter_and_what_it_says_is_judged(how: str) -> None:
     @tool
     def broken(key: str) -> str:
@@ -182,3 +227,34 @@ def test_what_it_cannot_be_made_of(how: str) -> None:
         HighflameAgentMiddleware(step_up="ask", gateway=None)
     with pytest.raises(ConfigError, match="give it the tools"):
         guard_tool_node(guard_tool_node(tools([]), gateway=None), gateway=None)
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("on_deny", ["respond", "raise"])
+def test_a_result_that_could_not_be_judged(on_deny: str, direct: bool, how: str) -> None:
+    """The tool has run: nobody is told that it has not, so that it is not run again."""
+
+    class Failing(Guard):
+        def evaluate(self, request: Any) -> Any:
+            if request.stage == "tool_result":
+                raise RuntimeError("down")
+            return super().evaluate(request)
+
+    ran: list[str] = []
+
+    @tool(return_direct=direct)
+    def pay(key: str) -> str:
+        """Pay."""
+        ran.append(key)
+        return "paid"
+
+    model = Scripted(script=[calling(("pay", {"key": "a"})), "Fine."])
+    agent = agent_of(model, Failing(), tools=[pay], on_deny=on_deny)
+    if on_deny == "raise":
+        with pytest.raises(GuardError):
+            ask(agent, how=how)
+    else:
+        answer = ask(agent, how=how)["messages"][2]
+        assert "The tool has run" in answer.text
+        assert (answer.status, "paid" in answer.text) == ("error", False)
+    assert ran == ["a"]
