@@ -12,16 +12,13 @@ import anyio
 import httpx
 import openai
 import pytest
-from fastapi import FastAPI
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
-from highflame_middleware import Gateway, Settings
+from highflame_middleware import Gateway
 from highflame_middleware.gateway.serving import MAX_BODY
 from highflame_middleware.testing import CapturedSpans, FakeGuard, serve_on_thread
+from tests.gateway.served import CHAT, gateway_to, post
 from tests.gateway_kit import (
     ASK,
-    BACKENDS,
     Sent,
     ask,
     asking,
@@ -37,64 +34,10 @@ from tests.gateway_kit import (
     serve,
     wire_upstream,
 )
-from tests.servers import Answer, Seen, Server, chunk, events, json_answer, running, scripted, stream_answer
+from tests.servers import Answer, Seen, Server, chunk, events, json_answer, running, stream_answer
 
 # On trio, a generator inside httpx that nobody can reach is left to the collector when a reply is left early.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning")
-
-CHAT = "/v1/chat/completions"
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[Server, str, str]]:
-    """One upstream, and two gateways in front of it: one whose guard stops ``SECRET`` and redacts ``card``."""
-    with running() as server:
-        providers = {"up": {"base_url": f"{server.url}/v1", "timeout": 5.0}}
-        guard = FakeGuard(deny=["SECRET"], redact=["card"])
-        with (
-            serve_on_thread(Gateway(settings=Settings(providers=providers, guard=guard))) as guarded,
-            serve_on_thread(Gateway(settings=Settings(providers=providers, guard=None))) as plain,
-        ):
-            yield server, guarded, plain
-
-
-@pytest.fixture
-def upstream(shared: tuple[Server, str, str]) -> Server:
-    """The upstream, as if new."""
-    server = shared[0]
-    server.log.clear()
-    server.left.clear()
-    server.respond = scripted([{"text": "Hello from the server."}])
-    return server
-
-
-@pytest.fixture
-def guarded(upstream: Server, shared: tuple[Server, str, str]) -> str:
-    return shared[1]
-
-
-@pytest.fixture
-def plain(upstream: Server, shared: tuple[Server, str, str]) -> str:
-    return shared[2]
-
-
-@pytest.fixture(params=["guard", "no guard"])
-def served(request: pytest.FixtureRequest) -> str:
-    name = "guarded" if request.param == "guard" else "plain"
-    return str(request.getfixturevalue(name))
-
-
-def gateway_to(upstream: Server, **options: Any) -> Gateway:
-    timeout = options.pop("timeout", 5.0)
-    return Gateway(
-        providers={"up": {"base_url": f"{upstream.url}/v1", "timeout": timeout}}, **{"guard": None, **options}
-    )
-
-
-def post(url: str, body: Any = None, **options: Any) -> httpx.Response:
-    if body is not None:
-        options["json"] = body
-    return httpx.post(f"{url}{options.pop('path', CHAT)}", **options)
 
 
 def test_health_says_who_is_there(plain: str) -> None:
@@ -444,135 +387,6 @@ def test_health_needs_no_key(upstream: Server) -> None:
 def test_a_key_is_asked_for_before_the_body_is_read(upstream: Server) -> None:
     sent = ask(gateway_to(upstream, keys=[KEY]), pieces=[b"{", b"}"], path=CHAT)
     assert (sent.status, sent.took) == (401, 0)
-
-
-@pytest.mark.parametrize("make", [Starlette, FastAPI], ids=["Starlette", "FastAPI"])
-@pytest.mark.parametrize(
-    ("mount", "path", "sent"),
-    [
-        ("/llm", "/llm/v1/chat/completions", "/v1/chat/completions"),
-        ("/a b", "/a%20b/v1/chat/completions", "/v1/chat/completions"),
-        ("/llm", "/%6clm/v1/chat/completions", "/v1/chat/completions"),
-        ("/v1", "/v1/v1/chat/completions", "/v1/chat/completions"),
-        ("/llm", "/llm/v1/files/f%2F1", "/v1/files/f%2F1"),
-        ("/llm", "/llm/llm/x", "/v1/llm/x"),
-    ],
-)
-def test_mounted_under_a_path(make: Any, mount: str, path: str, sent: str, upstream: Server) -> None:
-    gateway = gateway_to(upstream)
-    app = make(routes=[Mount(mount, app=gateway)])
-    with serve_on_thread(app) as url:
-        response = post(url, asking(), path=path)
-        assert post(url, None, path=f"{mount}/health".replace(" ", "%20")).status_code == 404
-        assert httpx.get(f"{url}{mount}/health".replace(" ", "%20")).status_code == 200
-    assert response.status_code == (200 if "chat" in path else 404)
-    assert upstream.paths[0] == sent
-
-
-@pytest.mark.parametrize(
-    ("root", "path", "raw", "meant"),
-    [
-        ("", "/v1/models", b"/v1/models", "/v1/models"),
-        ("/gw", "/gw/v1/models", b"/gw/v1/models", "/v1/models"),
-        ("/gw/", "/gw/v1/models", b"/gw/v1/models", "/v1/models"),
-        ("/gw", "/gw", b"/gw", "/v1/"),
-        ("/gw", "/gwx/v1/models", b"/gwx/v1/models", "/v1/gwx/v1/models"),
-        ("/gw", "/v1/models", b"/v1/models", "/v1/models"),
-        ("", "/v1/a b", None, "/v1/a%20b"),
-        ("", "/v1/a/b", b"/v1/a%2Fb?query=ignored", "/v1/a%2Fb"),
-        ("", "", b"", "/v1/"),
-    ],
-)
-def test_what_a_server_says_of_the_path(
-    root: str, path: str, raw: bytes | None, meant: str, upstream: Server
-) -> None:
-    gateway = gateway_to(upstream)
-    scope = scope_of("GET", path, root_path=root, raw_path=raw)
-    if raw is None:
-        del scope["raw_path"]
-
-    async def run() -> None:
-        await serve(gateway, scope)
-        await gateway.aclose()
-
-    anyio.run(run)
-    assert upstream.paths == [meant]
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_lifespan(backend: str, upstream: Server) -> None:
-    """Connections are kept until the server stops, and closed with it."""
-    gateway = gateway_to(upstream)
-    sent: list[str] = []
-
-    async def run() -> None:
-        stop = anyio.Event()
-        waiting = ["lifespan.startup"]
-
-        async def receive() -> Any:
-            if waiting:
-                return {"type": waiting.pop()}
-            await stop.wait()
-            return {"type": "lifespan.shutdown"}
-
-        async def send(message: Any) -> None:
-            sent.append(message["type"])
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(gateway, {"type": "lifespan"}, receive, send)
-            for _ in range(2):
-                assert (await serve(gateway, scope_of(path=CHAT), [body_of(asking())])).status == 200
-            stop.set()
-
-    anyio.run(run, backend=backend)
-    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-
-
-def test_a_websocket_is_refused(upstream: Server) -> None:
-    sent: list[Any] = []
-
-    async def run() -> None:
-        async def receive() -> Any:
-            return {"type": "websocket.connect"}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        await gateway_to(upstream)({"type": "websocket", "path": "/v1/realtime"}, receive, send)
-
-    anyio.run(run)
-    assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1003)]
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_server_that_raises_once_nobody_listens(backend: str, upstream: Server) -> None:
-    """ASGI 2.4: a ``send`` that raises OSError is the caller leaving, not a fault."""
-    upstream.respond = stream_answer(events(chunk("One. ", finish="stop"), done=False), hang=True)
-    gateway = gateway_to(upstream)
-
-    async def broken(sent: Sent, message: Any) -> None:
-        if message["type"] == "http.response.body":
-            raise OSError("the caller has gone")
-
-    async def run() -> None:
-        await serve(gateway, scope_of(path=CHAT), [body_of(asking(stream=True))], on_send=broken)
-        assert await anyio.to_thread.run_sync(upstream.left.wait, 1)
-        await gateway.aclose()
-
-    anyio.run(run, backend=backend)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_through_httpxs_own_transport(backend: str, upstream: Server) -> None:
-    gateway = gateway_to(upstream, guard=FakeGuard(redact=["server"]))
-
-    async def run() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(gateway), base_url="http://gw") as client:
-            response = await client.post(CHAT, json=asking(stream=True))
-        await gateway.aclose()
-        return response
-
-    assert said(anyio.run(run, backend=backend).content) == "Hello from the [redacted]."
 
 
 def test_fifty_streams_at_once_do_not_mix(upstream: Server) -> None:

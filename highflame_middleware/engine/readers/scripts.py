@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -56,8 +57,8 @@ _BY_SCRIPT: tuple[tuple[str, str], ...] = (
 )
 
 
-class Script:
-    """The script that most letters of the beginning are in, told when the beginning is there."""
+class _Beginning(ABC):
+    """What a text's beginning tells, once it is there."""
 
     __slots__ = ("_sample", "facts")
 
@@ -72,49 +73,43 @@ class Script:
         self._sample = (self._sample + folded[:_SAMPLE])[:_SAMPLE]
         if not final and len(self._sample) < _SAMPLE:
             return False
-        script, confidence = script_of(self._sample)
+        self.facts = self._told(self._sample)
         self._sample = None
-        self.facts = {
-            "detected_script": script,
-            "is_latin_script": script == "latin",
-            "script_confidence": confidence,
-        }
-        return True
+        return bool(self.facts)
 
     def signals(self) -> Iterable[Signal]:
-        """Nothing: a script is no finding."""
+        """Nothing: neither a script nor a language is a finding."""
         return ()
 
+    @abstractmethod
+    def _told(self, sample: str) -> Mapping[str, Fact]:
+        """What it tells; nothing where that is not clear."""
 
-class Language:
+
+class Script(_Beginning):
+    """The script that most letters of the beginning are in."""
+
+    __slots__ = ()
+
+    def _told(self, sample: str) -> Mapping[str, Fact]:
+        script, confidence = script_of(sample)
+        return {"detected_script": script, "is_latin_script": script == "latin", "script_confidence": confidence}
+
+
+class Language(_Beginning):
     """The language of the beginning, where it can be told."""
 
-    __slots__ = ("_sample", "facts")
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._sample: str | None = ""
-        self.facts: Mapping[str, Fact] = {}
-
-    def read(self, folded: str, *, final: bool) -> bool:
-        """Take the next piece of the folded text."""
-        if self._sample is None:
-            return False
-        self._sample = (self._sample + folded[:_SAMPLE])[:_SAMPLE]
-        if not final and len(self._sample) < _SAMPLE:
-            return False
-        language, confidence = language_of(self._sample)
-        self._sample = None
-        if language:
-            self.facts = {
-                "detected_language": language,
-                "is_english": language == "en",
-                "language_confidence": confidence,
-            }
-        return bool(language)
-
-    def signals(self) -> Iterable[Signal]:
-        """Nothing: a language is no finding."""
-        return ()
+    def _told(self, sample: str) -> Mapping[str, Fact]:
+        language, confidence = language_of(sample)
+        if not language:
+            return {}
+        return {
+            "detected_language": language,
+            "is_english": language == "en",
+            "language_confidence": confidence,
+        }
 
 
 def script_of(text: str) -> tuple[str, int]:
