@@ -17,13 +17,13 @@ from highflame_middleware.contexts import ModelContext
 from highflame_middleware.flow import Flow
 from highflame_middleware.types import Stage
 
-from .errors import CrewGuardError, abort_for
+from .errors import CrewGuardError, abort_for, unquoted
 from .events import Outlet, opened
 from .running import Do, Run, adrive, drive, raise_worst
 from .texts import Calls, Prompt, described, is_calls, written_reply
 from .tools import notice_for
 
-__all__ = ["Given", "guarded_call", "guarded_value", "names_of"]
+__all__ = ["Given", "guarded_call", "guarded_value", "names_of", "rebuilt"]
 
 
 # What `call` takes, in its order; a class of one's own may give it other names, or none.
@@ -81,9 +81,11 @@ def guarded_call(
     amade = partial(_amade, run, outlet, given, method, model)
     try:
         reply = yield from Do(made, amade)
-    except Exception:
+    except Exception as error:
         if outlet.refused is not None:
             raise abort_for(outlet.refused) from None
+        if run.checkpoint.policy.holds and (plain := unquoted(error)) is not error:
+            raise plain from None
         raise
     activity.note(**outlet.usage)
     try:
@@ -112,7 +114,7 @@ def guarded_value(run: Run, make: Callable[[], Any], agent: Any, model: Any) -> 
     text = text_at(Stage.RESPONSE, written_reply(reply), is_json=True)
     (ruling,) = yield from run.judged([text], **about)
     raise_worst([ruling])
-    return reply if ruling.text is None else _rebuilt(reply, ruling.text)
+    return reply if ruling.text is None else rebuilt(reply, ruling.text)
 
 
 def _made(run: Run, outlet: Outlet, given: Given, method: Callable[..., Any], model: Any) -> Any:
@@ -167,12 +169,12 @@ def _judged_reply(
     raise_worst([ruling])
     if ruling.text is None:
         return reply, False, False
-    edited = _rebuilt(reply, ruling.text)
+    edited = rebuilt(reply, ruling.text)
     run.keep_reply(written_reply(edited), about["agent"])
     return edited, True, False
 
 
-def _rebuilt(reply: Any, text: str) -> Any:
+def rebuilt(reply: Any, text: str) -> Any:
     """A structured reply, of its edited text; what cannot be edited is stopped."""
     try:
         if isinstance(reply, BaseModel):
@@ -195,6 +197,8 @@ def _judged_calls(
     # Without an agent nobody comes by a tool's hooks: whoever called the model would run it.
     if given["from_agent"] is None:
         raise_worst(rulings)
+        for text in calls.texts:
+            run.spend(text, None)
     changed = stopped = False
     for place, ruling in zip(calls.places, rulings, strict=True):
         if ruling.error is not None:
@@ -227,9 +231,11 @@ def _guarded_function(run: Run, agent: Any, name: str, function: Callable[..., A
 def _through(run: Run, agent: Any, name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Flow[Any]:
     """What a function gives for these arguments, as far as a model may have either."""
     given = json.dumps(arguments, ensure_ascii=False, default=str)
-    (ruling,) = yield from run.judged([text_at(Stage.TOOL_CALL, given, tool=name, is_json=True)], agent=agent)
+    call = text_at(Stage.TOOL_CALL, given, tool=name, is_json=True)
+    (ruling,) = yield from run.judged([call], agent=agent)
     if ruling.error is not None:
         return notice_for(name, ruling.error)
+    run.spend(call, agent)
     if ruling.text is not None:
         arguments = json.loads(ruling.text)
     result = yield from Do(lambda: function(**arguments), lambda: function(**arguments))

@@ -10,11 +10,13 @@ from typing import Any
 
 from crewai.hooks.dispatch import HookAborted
 from crewai.utilities import agent_utils
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 from highflame_middleware import BlockedError, GuardError, GuardTimeoutError, HighflameError
 from highflame_middleware.types import GuardResponse, Stage
 
-__all__ = ["CrewBlockedError", "CrewGuardError", "CrewGuardTimeoutError", "abort_for", "words_of"]
+__all__ = ["CrewBlockedError", "CrewGuardError", "CrewGuardTimeoutError", "abort_for", "unquoted", "words_of"]
 
 SOURCE = "highflame"
 # CrewAI reads errors by their words: one that sounds like these is answered by another attempt, not by stopping.
@@ -71,6 +73,28 @@ def words_of(error: BaseException) -> str:
         decision = error.decision.value
         return f"{decision}: {error.response.policy_reason}" if error.response.policy_reason else decision
     return "the guard gave no verdict"
+
+
+def unquoted(error: Exception) -> Exception:
+    """The same error, without the words of a reply that is not of the form asked for: nobody has judged those.
+
+    CrewAI raises pydantic's error, or one that repeats what it says.
+    """
+    seen: BaseException | None = error
+    for _ in range(8):
+        if seen is None or isinstance(seen, ValidationError):
+            break
+        seen = seen.__cause__ or seen.__context__
+    if not isinstance(seen, ValidationError):
+        return error
+    lines: list[Any] = []
+    for line in seen.errors(include_url=False, include_context=False, include_input=False):
+        # What a model's own validators say may quote what they were given.
+        said = "not valid" if line["type"] in ("value_error", "assertion_error") else line["msg"]
+        kind = PydanticCustomError(line["type"], said.replace("{", "(").replace("}", ")"))
+        lines.append({"type": kind, "loc": line["loc"], "input": None})
+    again = ValidationError.from_exception_data(seen.title, lines, hide_input=True)
+    return again if seen is error else ValueError(str(error).replace(str(seen), str(again)))
 
 
 def _harmless(message: str, instead: str) -> str:

@@ -6,6 +6,7 @@ streams of what comes over that. Here it is let through as far as no finding can
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+from crewai.events.types import tool_usage_events
 from crewai.events.types.llm_events import (
     LLMCallCompletedEvent,
     LLMCallFailedEvent,
@@ -25,21 +27,22 @@ from crewai.utilities.serialization import to_serializable
 from crewai.utilities.string_utils import sanitize_tool_name
 
 from highflame_middleware import HighflameError
-from highflame_middleware.checkpoint import Checkpoint, Growing, text_at
+from highflame_middleware.checkpoint import Checkpoint, Growing, Ruling, rendered, text_at
 from highflame_middleware.contexts import ModelContext
 from highflame_middleware.flow import Flow
 from highflame_middleware.types import Stage
 
+from .errors import unquoted
 from .running import Do, Run, caller_of
-from .tools import notice_for
+from .tools import notice_for, tool_user
 
-__all__ = ["TOLD", "Outlet", "current_outlet", "opened", "tell_of_tool", "tool_user"]
+__all__ = ["TOLD", "Outlet", "current_outlet", "opened", "plain_failure", "tell_of_tool"]
 
-_TAKEN = (LLMStreamChunkEvent, LLMThinkingChunkEvent, LLMCallCompletedEvent)
+_TAKEN = (LLMStreamChunkEvent, LLMThinkingChunkEvent, LLMCallCompletedEvent, LLMCallFailedEvent)
 
-TOLD = (ToolUsageFinishedEvent, ToolUsageErrorEvent)
-# Whose tool is being run in this context: the events do not say.
-tool_user: ContextVar[Any] = ContextVar("highflame_crewai_tool_user", default=None)
+# What CrewAI tells of a tool's failure, where it does.
+_Detected: Any = getattr(tool_usage_events, "ToolFailureDetectedEvent", ())
+TOLD = (ToolUsageFinishedEvent, ToolUsageErrorEvent, *((_Detected,) if _Detected else ()))
 _outlet: ContextVar[Outlet | None] = ContextVar("highflame_crewai_outlet", default=None)
 
 
@@ -104,6 +107,13 @@ class Outlet:
         """Take an event; raises to have the provider's stream left once its text is to be stopped."""
         if isinstance(event, LLMCallCompletedEvent):
             self.usage |= _usage_of(event)
+        if isinstance(event, LLMCallFailedEvent):
+            # It is told of where the error is being handled, whose words it repeats.
+            error = sys.exc_info()[1]
+            if self._holds and isinstance(error, Exception) and (plain := unquoted(error)) is not error:
+                event.error = f"LLM call failed: {plain}"
+            self._tell(source, event)
+            return
         if not self._holds and not isinstance(event, LLMStreamChunkEvent | LLMThinkingChunkEvent):
             self._tell(source, event)
         elif isinstance(event, LLMCallCompletedEvent):
@@ -188,22 +198,43 @@ def tell_of_tool(run: Run, event: Any) -> None:
     """Make what is told of a tool what a model may read of it: CrewAI tells of some before it asks its hooks."""
     if not run.checkpoint.policy.holds:
         return
+    name = sanitize_tool_name(event.tool_name)
+    if (failure := getattr(event, "failure", None)) is not None:
+        event.failure = plain_failure(run, failure, name)
+    if isinstance(event, _Detected):
+        return
     field = "output" if isinstance(event, ToolUsageFinishedEvent) else "error"
     said = getattr(event, field)
-    if said is None or said == "":
-        return
-    name = sanitize_tool_name(event.tool_name)
-    text = text_at(Stage.TOOL_RESULT, said if isinstance(said, str) else str(said), tool=name)
+    if said is not None and said != "":
+        setattr(event, field, _plain(run, said if isinstance(said, str) else str(said), name, otherwise=said))
+
+
+def plain_failure(run: Run, failure: Any, tool: str) -> Any:
+    """A tool's failure as far as anybody may read of it: it repeats what the tool said when it failed."""
+    if not run.checkpoint.policy.holds:
+        return failure
+    message = _plain(run, failure.message, tool)
+    details = failure.details
+    if details and _plain(run, written := rendered(details), tool) != written:
+        details = {}
+    if message == failure.message and details is failure.details:
+        return failure
+    return failure.model_copy(update={"message": message, "details": details})
+
+
+def _plain(run: Run, said: str, tool: str, *, otherwise: Any = None) -> Any:
+    """What of a tool's words may be read; ``otherwise`` is given back where that is all of them."""
+    text = text_at(Stage.TOOL_RESULT, said, tool=tool)
     try:
-        (ruling,) = run.judge([text], agent=tool_user.get())
+        (ruling,) = run.judge([text], agent=tool_user.get()) if said else (Ruling(),)
     except Exception as error:  # noqa: BLE001 - decided here, whatever it is
-        if broken := run.fault(error, "reading what a tool gave back"):
-            setattr(event, field, str(broken))
-        return
+        broken = run.fault(error, "reading what a tool gave back")
+        return str(broken) if broken else said
     if ruling.error is not None:
-        setattr(event, field, notice_for(name, ruling.error))
-    elif ruling.text is not None:
-        setattr(event, field, ruling.text)
+        return notice_for(tool, ruling.error)
+    if ruling.text is not None:
+        return ruling.text
+    return said if otherwise is None else otherwise
 
 
 _USAGE = {"prompt_tokens": "gen_ai.usage.input_tokens", "completion_tokens": "gen_ai.usage.output_tokens"}

@@ -15,16 +15,17 @@ from crewai.hooks import InterceptionPoint, get_hooks, register_hook
 from crewai.hooks.dispatch import HookAborted, get_scoped_hooks
 
 from highflame_middleware import HighflameError
-from highflame_middleware.checkpoint import text_at
+from highflame_middleware.checkpoint import Ruling, text_at
 from highflame_middleware.contexts import ModelContext
 from highflame_middleware.types import Stage
 
+from .calls import rebuilt
 from .errors import abort_for
-from .events import current_outlet, tool_user
+from .events import current_outlet
 from .running import BLOCKED, Run, current_run, raise_worst
 from .spans import begin, end
 from .texts import Prompt
-from .tools import notice_for
+from .tools import Use, began, ended, notice_for, notice_inside
 
 __all__ = ["HOOKS", "merged", "stand_by"]
 
@@ -54,6 +55,8 @@ def _decided(hook: Callable[[Run, Any], Any]) -> Callable[[Any], Any]:
 @_decided
 def pre_model_call(run: Run, ctx: Any) -> None:
     """Judge the messages before anything is done with them: counting their tokens sends them to the provider."""
+    if (error := run.over(ctx.agent)) is not None:
+        raise abort_for(error)
     prompt = Prompt(ctx.messages)
     rulings = run.judge(prompt.texts, sent=True, agent=ctx.agent, model=_model_of(ctx.llm))
     raise_worst(rulings)
@@ -76,7 +79,7 @@ def post_model_call(run: Run, ctx: Any) -> str | None:
 def pre_tool_call(run: Run, ctx: Any) -> None:
     """Judge a tool's arguments; those of a call that was stopped in the reply say so."""
     given = ctx.tool_input
-    tool_user.set(ctx.agent)
+    use = began(given, ctx.tool_name, ctx.agent)
     if isinstance(given, dict) and BLOCKED in given:
         begin(run, given, "execute_tool", ctx.tool_name, agent=ctx.agent, **{"gen_ai.tool.type": "function"})
         # A model that writes this itself has stopped itself.
@@ -85,6 +88,9 @@ def pre_tool_call(run: Run, ctx: Any) -> None:
     begin(run, given, "execute_tool", name, agent=ctx.agent, **{"gen_ai.tool.type": "function"})
     text = text_at(Stage.TOOL_CALL, json.dumps(given, ensure_ascii=False, default=str), tool=name, is_json=True)
     descriptions = {name: str(getattr(ctx.tool, "description", "") or "")}
+    if use.cleared == text.value:
+        # Asked a second time, as a hook that is registered and in a scope is.
+        return
     (ruling,) = run.judge([text], agent=ctx.agent, descriptions=descriptions)
     if ruling.error is not None:
         notice = notice_for(name, ruling.error)
@@ -93,6 +99,8 @@ def pre_tool_call(run: Run, ctx: Any) -> None:
         given.clear()
         given.update(instead)
         raise abort_for(ruling.error)
+    run.spend(text, ctx.agent)
+    use.cleared = text.value
     if ruling.text is not None:
         edited = json.loads(ruling.text)
         given.clear()
@@ -103,8 +111,9 @@ def pre_tool_call(run: Run, ctx: Any) -> None:
 def post_tool_call(run: Run, ctx: Any) -> str | None:
     """Say why a tool was not run; judge what one gave back."""
     error: BaseException | None = None
+    use = ended(ctx.tool_input, ctx.agent)
     try:
-        return _told_of_tool(run, ctx)
+        return _told_of_tool(run, ctx, use)
     except Exception as raised:
         error = raised
         raise
@@ -112,23 +121,29 @@ def post_tool_call(run: Run, ctx: Any) -> str | None:
         end(run, ctx.tool_input, error)
 
 
-def _told_of_tool(run: Run, ctx: Any) -> str | None:
+def _told_of_tool(run: Run, ctx: Any, use: Use | None) -> str | None:
     given = ctx.tool_input
     if isinstance(given, dict) and BLOCKED in given:
         notice = str(given[BLOCKED])
         error = run.stopped(notice)
         if error is not None and run.options.on_denied_tool == "raise":
+            run.let_end(ctx.agent, error)
             raise abort_for(error)
         return notice if error is not None else None
     result = ctx.tool_result
     if not isinstance(result, str) or not result:
         return None
-    (ruling,) = run.judge([text_at(Stage.TOOL_RESULT, result, tool=ctx.tool_name)], agent=ctx.agent)
+    inside = use.error if use is not None else None
+    if inside is None:
+        (ruling,) = run.judge([text_at(Stage.TOOL_RESULT, result, tool=ctx.tool_name)], agent=ctx.agent)
+    else:
+        ruling = Ruling(error=inside)
     instead = ruling.text
     if ruling.error is not None:
         if run.options.on_denied_tool == "raise":
+            run.let_end(ctx.agent, ruling.error)
             raise abort_for(ruling.error)
-        instead = notice_for(ctx.tool_name, ruling.error)
+        instead = (notice_for if inside is None else notice_inside)(ctx.tool_name, ruling.error)
         # It stands in the history from now on.
         run.keep_notice(instead, ctx.tool_name, ctx.agent)
     if instead is not None:
@@ -144,6 +159,7 @@ def execution_start(run: Run, ctx: Any) -> None:
     """Begin the span of a crew or a flow."""
     what = ctx.crew if ctx.crew is not None else ctx.flow
     agent = getattr(what, "agent", None)
+    run.over(agent)
     if type(what).__module__.startswith("crewai.") and agent is not None:
         # An agent on its own is run by a flow of CrewAI's.
         begin(run, what, "invoke_agent", getattr(agent, "role", None), agent=agent, **_id_of(agent))
@@ -160,6 +176,7 @@ def execution_end(run: Run, ctx: Any) -> None:
 @_decided
 def pre_step(run: Run, ctx: Any) -> None:
     """Begin the span of an agent at its task."""
+    run.over(ctx.agent)
     if ctx.kind == "task":
         begin(run, ctx.task, "invoke_agent", ctx.agent_role, agent=ctx.agent, **_id_of(ctx.agent))
 
@@ -182,8 +199,13 @@ def _judge_output(run: Run, ctx: Any) -> None:
         return
     (ruling,) = run.judge([text_at(Stage.RESPONSE, output.raw)], agent=ctx.agent)
     raise_worst([ruling])
-    if ruling.text is not None:
-        output.raw = ruling.text
+    if ruling.text is None:
+        return
+    output.raw = ruling.text
+    # Made of the text as it was.
+    for form in ("pydantic", "json_dict"):
+        if (made := getattr(output, form, None)) is not None:
+            setattr(output, form, rebuilt(made, ruling.text))
 
 
 HOOKS: Mapping[InterceptionPoint, Callable[[Any], Any]] = MappingProxyType(

@@ -21,12 +21,23 @@ from highflame_middleware.telemetry import trace_headers
 
 from .versions import require_crewai
 
-__all__ = ["highflame_llm"]
+__all__ = ["highflame_llm", "is_routed"]
 
 # Reserved by RFC 2606: should such a request ever leave the process, it goes nowhere.
 _INSIDE = "http://highflame-gateway.invalid/v1"
 _HOME = Origin.of("https://api.openai.com/v1")
 _INTERCEPTED = ("openai", "anthropic")
+
+
+# Where the models that were made here are told that their provider is; CrewAI copies models.
+_bases = {_INSIDE}
+
+
+def is_routed(llm: Any) -> bool:
+    """Whether a model is one that `highflame_llm` has made, with a gateway before it, or a copy of one."""
+    return (
+        getattr(getattr(llm, "interceptor", None), "is_highflame", False) or getattr(llm, "base_url", "") in _bases
+    )
 
 
 def highflame_llm(model: str, settings: Settings | None = None, **options: Any) -> Any:
@@ -38,10 +49,20 @@ def highflame_llm(model: str, settings: Settings | None = None, **options: Any) 
     require_crewai()
     from crewai import LLM  # noqa: PLC0415 - it takes seconds
 
+    from .seams import installed  # noqa: PLC0415
+
     settings = settings or Settings.load()
-    gateway = _gateway_in(settings)
     if settings.gateway is None:
         return LLM(model=model, **options)
+    # Whatever else asks a model's provider has to ask the model instead.
+    installed()
+    return _routed(model, settings, options)
+
+
+def _routed(model: str, settings: Settings, options: dict[str, Any]) -> Any:
+    from crewai import LLM  # noqa: PLC0415
+
+    gateway = _gateway_in(settings)
     if gateway is not None:
         return _inside(gateway, model, options)
     provider, _, name = model.partition("/")
@@ -59,6 +80,7 @@ def highflame_llm(model: str, settings: Settings | None = None, **options: Any) 
     key = dict(found.headers).get("authorization", "").removeprefix("Bearer ")
     headers = {**found.headers, **options.pop("default_headers", {}), **options.pop("extra_headers", {})}
     given = {"base_url": found.base_url + found.universal, "api_key": key or "none", **options}
+    _bases.add(given["base_url"])
     if given.pop("is_litellm", False):
         return LLM(model=f"openai/{found.model or model}", is_litellm=True, extra_headers=headers, **given)
     return LLM(model=found.model or model, provider="openai", default_headers=headers, **given)
@@ -112,6 +134,8 @@ def _interceptor(settings: Settings, spoken: str) -> Any:
 
     class Readdressing(BaseInterceptor[httpx.Request, httpx.Response]):
         """Sends each request to the gateway that was meant for the provider."""
+
+        is_highflame = True
 
         def on_outbound(self, message: httpx.Request) -> httpx.Request:
             return _readdressed(message, settings, spoken)

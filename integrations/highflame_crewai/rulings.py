@@ -27,17 +27,20 @@ class Rulings:
     """The rulings of one run, for all its threads."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[bytes, tuple[float, Ruling]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[float, Ruling, bool]] = OrderedDict()
+        self._made: OrderedDict[bytes, float] = OrderedDict()
         self._replies: deque[str] = deque(maxlen=_REPLIES)
         self._lock = Lock()
 
-    def find(self, text: Text, caller: CallContext) -> Ruling | None:
-        """What was ruled on this text, if it was."""
+    def find(self, text: Text, caller: CallContext, *, sent: bool = False) -> Ruling | None:
+        """What was ruled on this text, if it was; ``sent``: it only stands in what a model is to read."""
         keys = [key_of(text, caller)]
         if text.stage is Stage.PROMPT and text.role == "assistant":
             # A reply that comes back in the history was judged when it was made.
             keys.append(key_of(text._replace(stage=Stage.RESPONSE), caller))
         with self._lock:
+            if sent and monotonic() - self._made.get(keys[0], -_FRESH) < _FRESH:
+                return Ruling()
             for key in keys:
                 found = self._known.get(key)
                 if found is not None and monotonic() - found[0] < _FRESH:
@@ -45,8 +48,8 @@ class Rulings:
                     return found[1]
         return None
 
-    def keep(self, text: Text, caller: CallContext, ruling: Ruling) -> None:
-        """Remember a ruling, and that what an edit makes of the text may pass."""
+    def keep(self, text: Text, caller: CallContext, ruling: Ruling, *, once: bool = False) -> None:
+        """Remember a ruling, and that what an edit makes of the text may pass; ``once``: until it is spent."""
         if ruling.error is not None and not isinstance(ruling.error, BlockedError):
             return
         entries = [(key_of(text._replace(value=value), caller), then) for value, then in _after(text, ruling)]
@@ -56,12 +59,25 @@ class Rulings:
             entries += [(key_of(bare._replace(value=value), caller), then) for value, then in _after(bare, ruling)]
         with self._lock:
             for key, value in entries:
-                self._known[key] = (monotonic(), value)
+                self._known[key] = (monotonic(), value, once)
                 self._known.move_to_end(key)
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
             if text.stage in (Stage.RESPONSE, Stage.TOOL_CALL) and ruling.error is None:
                 self._replies.append(ruling.text if ruling.text is not None else text.value)
+
+    def spend(self, text: Text, caller: CallContext) -> None:
+        """What this text was allowed by is used up, if it is good for one time; histories may go on to say it."""
+        key = key_of(text, caller)
+        with self._lock:
+            found = self._known.get(key)
+            if found is None or not found[2]:
+                return
+            del self._known[key]
+            # Whatever comes of the next one: this one was made.
+            self._made[key] = monotonic()
+            while len(self._made) > _MOST:
+                self._made.popitem(last=False)
 
     def said(self, text: str) -> bool:
         """Whether a text is a part of a reply that was cleared a short while ago."""

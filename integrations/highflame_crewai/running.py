@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import inspect
 import json
 import logging
 import threading
@@ -22,6 +19,7 @@ from highflame_middleware.contexts import ModelContext
 from highflame_middleware.flow import Flow, Op, arun, run
 from highflame_middleware.types import Stage
 
+from .approvals import aasked, asked
 from .errors import abort_for
 from .rulings import Rulings, key_of
 
@@ -74,12 +72,14 @@ async def adrive(flow: Flow[Any]) -> Any:
 class Options:
     """How a crew is guarded.
 
-    ``on_denied_tool`` is ``answer`` (the model is told) or ``raise``; ``quiet`` runs leave no trace.
+    ``on_denied_tool`` is ``answer`` (the model is told) or ``raise``; ``step_up_seconds`` is how long
+    ``on_step_up`` may take; ``quiet`` runs leave no trace.
     """
 
     checkpoint: Checkpoint
     on_denied_tool: str = "answer"
     on_step_up: Callable[[StepUp], Any] | None = None
+    step_up_seconds: float | None = 300.0
     caller: Mapping[str, Any] = field(default_factory=dict)
     quiet: bool = False
 
@@ -96,6 +96,7 @@ class Run:
         self.rulings = Rulings()
         self.activities: set[Any] = set()
         self._stopped: OrderedDict[str, HighflameError] = OrderedDict()
+        self._over: OrderedDict[int, HighflameError] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -131,14 +132,19 @@ class Run:
             # Its audit is all that is to come of it: nothing is remembered that was not judged.
             return (yield from self._asked(texts, **about))
         keys = [key_of(text, caller) for text in texts]
-        found = {key: self.rulings.find(text, caller) for key, text in zip(keys, texts, strict=True)}
+        found = {key: self.rulings.find(text, caller, sent=sent) for key, text in zip(keys, texts, strict=True)}
         asked = {key: text for key, text in zip(keys, texts, strict=True) if found[key] is None}
         if asked:
             fresh = yield from self._asked(list(asked.values()), **about)
             for (key, text), ruling in zip(asked.items(), fresh, strict=True):
                 found[key] = settled = yield from self._approved(text, ruling)
-                self.rulings.keep(text, caller, settled)
+                # Somebody's approval is good for one call.
+                self.rulings.keep(text, caller, settled, once=settled is not ruling)
         return [found[key] or Ruling() for key in keys]
+
+    def spend(self, text: Text, agent: Any) -> None:
+        """A call is made: the next with the same arguments needs an approval of its own, if it needs any."""
+        self.rulings.spend(text, caller_of(agent))
 
     def keep_reply(self, text: str, agent: Any) -> None:
         """Remember that a reply may pass as it is now."""
@@ -162,6 +168,18 @@ class Run:
         """Why a tool is not to be run."""
         with self._lock:
             return self._stopped.get(notice)
+
+    def let_end(self, agent: Any, error: HighflameError) -> None:
+        """Remember that an agent is to come to its end: some versions tell it of the error, and let it go on."""
+        with self._lock:
+            self._over[id(agent)] = error
+            while len(self._over) > _NOTICES:
+                self._over.popitem(last=False)
+
+    def over(self, agent: Any) -> HighflameError | None:
+        """What an agent that goes on is to come to its end by; it is forgotten with that, or as it begins anew."""
+        with self._lock:
+            return self._over.pop(id(agent), None) if agent is not None else None
 
     def fault(self, error: BaseException, doing: str) -> Exception | None:
         """What a fault of this adapter's own comes to: an error to raise, or None where the policy is to go on."""
@@ -187,46 +205,9 @@ class Run:
         step = StepUp.of(ruling, text.tool or "", text.value) if ask is not None else None
         if ask is None or step is None:
             return ruling
-        answer = yield from Do(lambda: _asked_now(ask, step), lambda: _asked_later(ask, step))
+        seconds = self.options.step_up_seconds
+        answer = yield from Do(lambda: asked(ask, step, seconds), lambda: aasked(ask, step, seconds))
         return Ruling() if answer is True else ruling
-
-
-def _asked_now(ask: Callable[[StepUp], Any], step: StepUp) -> Any:
-    try:
-        answer = ask(step)
-        return _waited_for(answer) if inspect.isawaitable(answer) else answer
-    except Exception:  # noqa: BLE001 - whatever it is, it is no approval
-        _log.exception("on_step_up raised: the call is not approved")
-        return False
-
-
-async def _asked_later(ask: Callable[[StepUp], Any], step: StepUp) -> Any:
-    try:
-        answer = ask(step)
-        return await answer if inspect.isawaitable(answer) else answer
-    except Exception:  # noqa: BLE001 - whatever it is, it is no approval
-        _log.exception("on_step_up raised: the call is not approved")
-        return False
-
-
-def _waited_for(answer: Awaitable[Any]) -> Any:
-    """What an asynchronous callback says, for a hook, which blocks: on a loop and a thread of its own."""
-    said: list[Any] = []
-    context = contextvars.copy_context()
-
-    async def main() -> Any:
-        return await answer
-
-    def work() -> None:
-        try:
-            said.append(context.run(asyncio.run, main()))
-        except Exception:  # noqa: BLE001 - whatever it is, it is no approval
-            _log.exception("on_step_up raised: the call is not approved")
-
-    thread = threading.Thread(target=work, name="highflame-step-up", daemon=True)
-    thread.start()
-    thread.join()
-    return said[0] if said else False
 
 
 def caller_of(agent: Any) -> CallContext:

@@ -1,9 +1,9 @@
 """Where CrewAI is taken hold of beside its hooks, once in a process; outside a run each of these does nothing.
 
 Hooks are not asked about replies of direct asynchronous calls, structured replies and calls of tools, learn of
-a stream when it has left, and are gone by the time a stream that a scope has returned begins. So there are four
-seams: ``call`` and ``acall`` of every class of models, the event bus, the outputs that stream, and instructor's
-replies.
+a stream when it has left, and are gone by the time a stream that a scope has returned begins. So there are these
+seams: ``call`` and ``acall`` of every class of models, the event bus, the outputs that stream, instructor's
+replies, and tools, whose errors CrewAI keeps, repeats and answers by running them again.
 """
 
 from __future__ import annotations
@@ -16,14 +16,25 @@ from typing import Any
 
 from crewai.events.event_bus import CrewAIEventsBus, crewai_event_bus
 from crewai.llms.base_llm import BaseLLM
+from crewai.tools.base_tool import BaseTool, Tool
+from crewai.tools.structured_tool import CrewStructuredTool
 from crewai.types import streaming
 from crewai.utilities.internal_instructor import InternalInstructor
+from crewai.utilities.string_utils import sanitize_tool_name
 
 from .calls import Given, guarded_call, guarded_value, names_of
-from .events import TOLD, current_outlet, tell_of_tool
+from .errors import CrewBlockedError, CrewGuardError
+from .events import TOLD, current_outlet, plain_failure, tell_of_tool
+from .routing import is_routed
 from .running import adrive, current_run, drive
 from .scope import Carried, carried
 from .spans import of_model
+from .tools import notice_inside, use_of
+
+try:
+    from crewai.tools.tool_failure import ToolFailureRecord
+except ImportError:  # before it kept any
+    ToolFailureRecord: Any = None  # type: ignore[no-redef]
 
 __all__ = ["installed"]
 
@@ -44,6 +55,10 @@ def installed() -> None:
             if (owner := getattr(streaming, kind, None)) is not None:
                 _replace(owner, "__init__", _streaming)
         _replace(InternalInstructor, "to_pydantic", _instructing)
+        for owner, name, made in _RUN:
+            _replace(owner, name, made)
+        if ToolFailureRecord is not None:
+            ToolFailureRecord.__init__ = _failing(ToolFailureRecord.__init__)  # type: ignore[method-assign]
         _done = True
 
 
@@ -138,6 +153,12 @@ def _emitting(method: Any) -> Any:
 def _instructing(method: Any) -> Any:
     @wraps(method)
     def to_pydantic(self: Any) -> Any:
+        llm: Any = getattr(self, "llm", None)
+        if is_routed(llm):
+            # Instructor makes a client of its own, which knows nothing of a gateway.
+            asked = [{"role": "user", "content": self.content}]
+            reply = llm.call(asked, response_model=self.model, from_agent=getattr(self, "agent", None))
+            return self.model.model_validate_json(reply) if isinstance(reply, str) else reply
         run = current_run()
         if run is None or current_outlet() is not None:
             return method(self)
@@ -160,6 +181,76 @@ def _streaming(method: Any) -> Any:
             self._sync_iterator = _Inside(self._sync_iterator, here)
         if self._async_iterator is not None:
             self._async_iterator = _AInside(self._async_iterator, here)
+
+    return __init__
+
+
+def _running(method: Any) -> Any:
+    """A tool's own code, which may itself run a crew: what stops that is noted for the hook that comes after."""
+
+    @wraps(method)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        use = use_of(self) if current_run() is not None else None
+        try:
+            return method(self, *args, **kwargs)
+        except (CrewBlockedError, CrewGuardError) as error:
+            if use is not None:
+                use.error = error
+            raise
+
+    return run
+
+
+def _invoking(method: Any) -> Any:
+    """The same where a tool is called in text: CrewAI answers an error by running it again, up to six times."""
+
+    @wraps(method)
+    def invoke(self: Any, *args: Any, **kwargs: Any) -> Any:
+        use = use_of(self) if current_run() is not None else None
+        try:
+            return method(self, *args, **kwargs)
+        except (CrewBlockedError, CrewGuardError) as error:
+            if use is None:
+                raise
+            use.error = error
+            return notice_inside(use.name, error)
+
+    return invoke
+
+
+def _ainvoking(method: Any) -> Any:
+    @wraps(method)
+    async def ainvoke(self: Any, *args: Any, **kwargs: Any) -> Any:
+        use = use_of(self) if current_run() is not None else None
+        try:
+            return await method(self, *args, **kwargs)
+        except (CrewBlockedError, CrewGuardError) as error:
+            if use is None:
+                raise
+            use.error = error
+            return notice_inside(use.name, error)
+
+    return ainvoke
+
+
+_RUN = (
+    (BaseTool, "run", _running),
+    (Tool, "run", _running),
+    (CrewStructuredTool, "invoke", _invoking),
+    (CrewStructuredTool, "ainvoke", _ainvoking),
+)
+
+
+def _failing(method: Any) -> Any:
+    """The record of a tool's failure: it is raised, and stands in what a task came to."""
+
+    @wraps(method)
+    def __init__(self: Any, **values: Any) -> None:  # noqa: N807
+        run = current_run()
+        if run is not None and values.get("failure") is not None:
+            name = sanitize_tool_name(str(values.get("tool_name") or ""))
+            values["failure"] = plain_failure(run, values["failure"], name)
+        method(self, **values)
 
     return __init__
 

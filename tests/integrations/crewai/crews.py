@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from crewai import Agent, BaseLLM, Crew, Task
+from crewai.events.base_events import BaseEvent
+from crewai.events.event_bus import crewai_event_bus
 from crewai.tools import BaseTool
 from pydantic import PrivateAttr
 
@@ -67,3 +71,24 @@ class Textual(BaseLLM):
 
 def textual(*says: str) -> Textual:
     return Textual(model="textual", says=list(says), asked=[])
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Everything that CrewAI tells its listeners, of whichever kind."""
+
+    def below(kind: type) -> Iterator[type]:
+        for one in kind.__subclasses__():
+            yield one
+            yield from below(one)
+
+    said: list[str] = []
+
+    def listen(source: Any, event: Any) -> None:
+        said.append(event.model_dump_json())
+
+    with crewai_event_bus.scoped_handlers():
+        for kind in set(below(BaseEvent)):
+            crewai_event_bus.on(kind)(listen)
+        yield said
+        crewai_event_bus.flush()

@@ -20,7 +20,14 @@ from crewai.hooks.dispatch import scoped_hooks
 from pydantic import BaseModel
 
 from highflame_crewai import CrewBlockedError, CrewGuardError, guard_crew, guarded
-from highflame_middleware import BlockedError, DecisionEvent, GuardError, GuardTimeoutError, context
+from highflame_middleware import (
+    BlockedError,
+    DecisionEvent,
+    GuardError,
+    GuardTimeoutError,
+    context,
+    current_context,
+)
 from highflame_middleware.testing import FakeGuard
 from highflame_middleware.types import Decision, GuardRequest, GuardResponse, Stage
 from tests.integrations.crewai.conftest import in_turn
@@ -385,10 +392,17 @@ def test_tenants_that_run_at_once_are_apart() -> None:
 
 def test_who_a_crew_runs_for_is_carried(llm: Make) -> None:
     events: list[DecisionEvent] = []
+    roles: set[str | None] = set()
+
+    def told(event: DecisionEvent) -> None:
+        events.append(event)
+        roles.add(current_context().role)
+
     crew = crew_of(llm({"text": "ok"}))
-    options: dict[str, Any] = {"guard": fake(), "gateway": None, "on_decision": events.append}
-    guard_crew(crew, **options, user="ada", session="s1").kickoff()
+    options: dict[str, Any] = {"guard": fake(), "gateway": None, "on_decision": told}
+    guard_crew(crew, **options, user="ada", role="clerk", session="s1").kickoff()
     assert {(event.user, event.session) for event in events} == {("ada", "s1")}
+    assert roles == {"clerk"}
     events.clear()
     guard_crew(crew, **options).kickoff()
     assert {event.session for event in events} == {str(crew.id)}, "a crew is its own session"

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from importlib import util
 from typing import Any
 
 import pytest
+from crewai import Crew, Task
+from pydantic import BaseModel
 
 from highflame_crewai import guard_crew, guarded, highflame_llm
 from highflame_middleware import BlockedError, Gateway, Settings, context, instrument
 from highflame_middleware.testing import CapturedSpans, FakeGuard
 from tests.frameworks.answers import SPOKEN, answer
-from tests.integrations.crewai.crews import calling, crew_of, noting
-from tests.servers import Server
+from tests.integrations.crewai.conftest import in_turn
+from tests.integrations.crewai.crews import agent_of, calling, crew_of, noting
+from tests.servers import Answer, Server
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def _to(server: Server, dialect: str = "highflame", **options: Any) -> Settings:
     return Settings(gateway=dialect, base_url=f"{server.url}/v1", api_key="gate-key", guard=None, **options)
+
+
+class Word(BaseModel):
+    word: str
 
 
 MODELS = ["openai/gpt-4o", "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash", "groq/llama-3"]
@@ -119,3 +127,24 @@ def test_an_instrumented_sdk_does_not_guard_a_second_time(stream: bool, gateway:
         llm.call("the SECRET")
         assert len(guard.requests) == 2, "outside of the block the SDK's calls are guarded as ever"
     assert (provider.log, len(gateway.log)) == ([], 2)
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o", "groq/llama-3", "inside"])
+def test_a_form_that_crewai_has_made_goes_to_the_gateway(model: str, gateway: Server) -> None:
+    """Instructor, which makes it, has clients of its own: they went straight to the provider."""
+    said = {"text": json.dumps({"word": "the SECRET"})}
+    turns = in_turn(calling("x"), said)
+    gateway.respond = lambda seen: turns(seen) if seen.path.endswith("/chat/completions") else Answer(404)
+    if model == "inside":
+        scripts = [{"when": {"contains": "as words"}, **said}, calling("x")]
+        own = Gateway(providers={"scripted": {"scripts": scripts}}, guard=None)
+        llm = highflame_llm("openai/gpt-4o", Settings(gateway=own, guard=None))
+    else:
+        llm = highflame_llm(model, _to(gateway))
+    agent = agent_of(llm, noting("It is the SECRET, as words.", answers=True))
+    task = Task(description="d", expected_output="o", agent=agent, output_json=Word)
+    crew = guard_crew(Crew(agents=[agent], tasks=[task]), guard=FakeGuard(redact=["SECRET"]), gateway=None)
+    assert [out.json_dict for out in crew.kickoff_for_each([{}])] == [{"word": "the [redacted]"}]
+    asked = [seen for seen in gateway.log if seen.path.endswith("/chat/completions")]
+    assert len(asked) == (0 if model == "inside" else 2)
+    assert all(seen.headers["x-highflame-apikey"] == "gate-key" and b"SECRET" not in seen.body for seen in asked)
