@@ -19,25 +19,13 @@ from highflame_middleware.exchange import COVERED, GUARDED
 from highflame_middleware.route import Detour, Origin, Route, choose, headers_for, place, readdressed
 from highflame_middleware.telemetry import trace_headers
 
+from .routed import INSIDE, remember
 from .versions import require_crewai
 
-__all__ = ["highflame_llm", "is_routed"]
+__all__ = ["highflame_llm"]
 
-# Reserved by RFC 2606: should such a request ever leave the process, it goes nowhere.
-_INSIDE = "http://highflame-gateway.invalid/v1"
 _HOME = Origin.of("https://api.openai.com/v1")
 _INTERCEPTED = ("openai", "anthropic")
-
-
-# Where the models that were made here are told that their provider is; CrewAI copies models.
-_bases = {_INSIDE}
-
-
-def is_routed(llm: Any) -> bool:
-    """Whether a model is one that `highflame_llm` has made, with a gateway before it, or a copy of one."""
-    return (
-        getattr(getattr(llm, "interceptor", None), "is_highflame", False) or getattr(llm, "base_url", "") in _bases
-    )
 
 
 def highflame_llm(model: str, settings: Settings | None = None, **options: Any) -> Any:
@@ -80,7 +68,7 @@ def _routed(model: str, settings: Settings, options: dict[str, Any]) -> Any:
     key = dict(found.headers).get("authorization", "").removeprefix("Bearer ")
     headers = {**found.headers, **options.pop("default_headers", {}), **options.pop("extra_headers", {})}
     given = {"base_url": found.base_url + found.universal, "api_key": key or "none", **options}
-    _bases.add(given["base_url"])
+    remember(given["base_url"])
     if given.pop("is_litellm", False):
         return LLM(model=f"openai/{found.model or model}", is_litellm=True, extra_headers=headers, **given)
     return LLM(model=found.model or model, provider="openai", default_headers=headers, **given)
@@ -107,7 +95,7 @@ def _inside(gateway: Gateway, model: str, options: dict[str, Any]) -> Any:
         raise UnsupportedError(
             "litellm has HTTP clients of its own, which cannot reach a gateway in this process: serve it"
         )
-    given = {"api_key": "none", **options, "base_url": _INSIDE}
+    given = {"api_key": "none", **options, "base_url": INSIDE}
     llm: Any = LLM(model=model, provider="openai", **given)
     policy = gateway._policy  # noqa: SLF001
 

@@ -25,7 +25,7 @@ from crewai.utilities.string_utils import sanitize_tool_name
 from .calls import Given, guarded_call, guarded_value, names_of
 from .errors import CrewBlockedError, CrewGuardError
 from .events import TOLD, current_outlet, plain_failure, tell_of_tool
-from .routing import is_routed
+from .routed import is_routed
 from .running import adrive, current_run, drive
 from .scope import Carried, carried
 from .spans import of_model
