@@ -14,11 +14,13 @@ import json
 import logging
 import re
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
 import jwt
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,12 +36,25 @@ URL = f"{RESOURCE}/chat"
 REFUSED = {400, 401, 403, 503}
 
 
+_open = ExitStack()
+# Where no test framework is there to say that it is over.
+atexit.register(_open.close)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ended() -> Iterator[None]:
+    """Leave nothing behind that is served, nor what has asked it."""
+    yield
+    _open.close()
+    for made in (authority, agent, verifier, holders, good):
+        made.cache_clear()
+
+
 @cache
 def authority() -> Authority:
-    """One for all examples: it is served until the process ends."""
-    found, stack = Authority(), ExitStack()
-    stack.enter_context(found.serve())
-    atexit.register(stack.close)
+    """One for all examples."""
+    found = Authority()
+    _open.enter_context(found.serve())
     return found
 
 
