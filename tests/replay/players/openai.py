@@ -77,14 +77,17 @@ def _play(pair: _Pair, record: Record, headers: dict[str, str]) -> Observed:
             return Observed(raw.content, _parsed(raw))
         with other.of(pair.plain, "with_streaming_response") as response:
             content = b"".join(response.iter_bytes())
-        return Observed(content, [plain(item) for item in other.of(pair.plain)])
+        with other.of(pair.plain) as events:
+            return Observed(content, [plain(item) for item in events])
     resource, arguments = pair.of(record), _arguments(record, headers)
     if not record.stream:
         raw = resource.with_raw_response.create(**arguments)
         return Observed(raw.content, plain(raw.parse()))
     with resource.with_streaming_response.create(**arguments) as response:
         content = b"".join(response.iter_bytes())
-    return Observed(content, [plain(item) for item in resource.create(**arguments)])
+    # Old versions leave a stream that breaks to the collector, which may come while httpcore holds a lock.
+    with resource.create(**arguments) as events:
+        return Observed(content, [plain(item) for item in events])
 
 
 async def _aplay(pair: _Pair, record: Record, headers: dict[str, str]) -> Observed:
@@ -95,14 +98,16 @@ async def _aplay(pair: _Pair, record: Record, headers: dict[str, str]) -> Observ
             return Observed(raw.content, _parsed(raw))
         async with other.of(pair.plain, "with_streaming_response") as response:
             content = b"".join([chunk async for chunk in response.iter_bytes()])
-        return Observed(content, [plain(item) async for item in await other.of(pair.plain)])
+        async with await other.of(pair.plain) as events:
+            return Observed(content, [plain(item) async for item in events])
     resource, arguments = pair.of(record), _arguments(record, headers)
     if not record.stream:
         raw = await resource.with_raw_response.create(**arguments)
         return Observed(raw.content, plain(raw.parse()))
     async with resource.with_streaming_response.create(**arguments) as response:
         content = b"".join([chunk async for chunk in response.iter_bytes()])
-    return Observed(content, [plain(item) async for item in await resource.create(**arguments)])
+    async with await resource.create(**arguments) as events:
+        return Observed(content, [plain(item) async for item in events])
 
 
 def _parsed(raw: Any) -> Any:
