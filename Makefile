@@ -63,7 +63,7 @@ bench: $(STAMP)  ## costs as ratios; slow, and only meaningful on a quiet machin
 	$(DEV_BIN)/python benchmarks/imports.py
 	$(DEV_BIN)/python benchmarks/calls.py
 
-bench-asgi: $(STAMP)  ## the ASGI door beside others, each goal of its costs with the figure; about three minutes
+bench-asgi: $(STAMP)  ## the ASGI door beside others, each goal of its costs with the figure; about a minute
 	$(DEV_BIN)/python -m benchmarks.asgi
 
 bench-adapters: $(UV) pyproject.toml  ## what a guard costs an agent's turn, and how often it is asked
